@@ -96,6 +96,10 @@ class CAROM_API blob {
   /// is none; then nothing changes.
   void* detach_segment() noexcept;
 
+  /// Becomes the owner of `block`, a segment of `source` whose first `size` bytes are filled.
+  void adopt_segment(segment_source& source, segment_source::block block,
+                     std::size_t size) noexcept;
+
  private:
   void grow(std::size_t count);
   void reallocate(std::size_t capacity);

@@ -2,59 +2,97 @@
 #pragma once
 
 #include <carom/detail/blob.hpp>
+#include <carom/detail/items.hpp>
+#include <carom/detail/packed_iarchive.hpp>
+#include <carom/detail/packed_oarchive.hpp>
+#include <carom/errors.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <tuple>
 
 namespace carom::detail {
 
-/// Appends the values. Throws encoding_error when one cannot be packed; `out` is then as before.
-template <class... Ts>
-void encode(blob& out, const Ts&... values);
-
-/// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes.
-template <class... Ts>
-std::tuple<Ts...> decode(std::span<const std::byte> bytes);
-
-/// Whether a value of the type can be packed: false for what has no `serialize`.
-template <class T>
-inline constexpr bool is_serializable_v = true;
-
 template <class T>
 concept serializable = is_serializable_v<T>;
 
-/// `static_assert(travels<T>())` refuses what cannot be packed with a sentence that names it.
+/// Values that need no Boost archive. Types without a default constructor always get one, because
+/// their construction data may be anything.
 template <class T>
-consteval bool travels() {
-  return is_serializable_v<T>;
+inline constexpr bool needs_no_archive = form<T>::plain&& std::default_initializable<T>;
+
+/// Appends the values, one message: an object that two shared_ptr share is one object at the
+/// receiver. Throws encoding_error when a value cannot be packed; `out` is then as before.
+template <class... Ts>
+void encode(blob& out, const Ts&... values) {
+  static_assert((travels<Ts>() && ...));
+  if constexpr (!(is_serializable_v<Ts> && ...)) {
+    // travels() has said why
+  } else if constexpr ((is_raw<Ts> && ...)) {
+    [[maybe_unused]] std::byte* place = out.extend((std::size_t{0} + ... + sizeof(Ts)));
+    ((std::memcpy(place, &values, sizeof values), place += sizeof values), ...);
+  } else {
+    const std::size_t start = out.size();
+    try {
+      if constexpr ((needs_no_archive<Ts> && ...)) {
+        byte_writer plain{out};
+        (detail::pack(plain, values), ...);
+      } else {
+        packed_oarchive archive{out};
+        (detail::pack_new(archive, values), ...);
+      }
+    } catch (...) {
+      out.resize_uninitialized(start);
+      rethrow_as_encoding_error("packing a value");
+    }
+  }
 }
 
-/// Packs items one after the other, each independent of the others, without an archive per item.
-class item_writer {
- public:
-  explicit item_writer(blob& out);
-  template <class T>
-  void put(const T& item);
-  /// The same bytes as `put` of each; one copy for arithmetic.
-  template <class T>
-  void put_all(std::span<const T> items);
-};
+/// Unpacks one message from `in` and leaves what stands behind it.
+template <class... Ts, class Reader>
+std::tuple<Ts...> unpack_tuple(Reader& in) {
+  if constexpr ((std::default_initializable<Ts> && ...)) {
+    std::tuple<Ts...> values{};
+    std::apply([&in](auto&... value) { (detail::unpack(in, value), ...); }, values);
+    return values;
+  } else {
+    return std::tuple<Ts...>{detail::unpack_new<Ts>(in)...};
+  }
+}
 
-/// Reads what item_writer, or `encode` item by item, wrote. Throws encoding_error.
-class item_reader {
- public:
-  explicit item_reader(std::span<const std::byte> bytes);
-  template <class T>
-  T next();
-  /// Decodes an item and drops it.
-  template <class T>
-  void skip();
-  /// Fills `items`; one copy for arithmetic.
-  template <class T>
-  void next_all(std::span<T> items);
-  bool empty() const noexcept;
-  std::size_t position() const noexcept;
-};
+/// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes,
+/// and when a user's `serialize` throws.
+template <class... Ts>
+std::tuple<Ts...> decode(std::span<const std::byte> bytes) {
+  static_assert((travels<Ts>() && ...));
+  if constexpr (!(is_serializable_v<Ts> && ...)) {
+    // travels() has said why
+  } else if constexpr ((needs_no_archive<Ts> && ...)) {
+    byte_reader in{bytes};
+    if constexpr ((is_raw<Ts> && ...)) {
+      auto values = detail::unpack_tuple<Ts...>(in);
+      in.expect_end();
+      return values;
+    } else {
+      try {
+        auto values = detail::unpack_tuple<Ts...>(in);
+        in.expect_end();
+        return values;
+      } catch (...) {
+        rethrow_as_encoding_error("unpacking a value");
+      }
+    }
+  } else {
+    try {
+      packed_iarchive archive{bytes};
+      auto values = detail::unpack_tuple<Ts...>(archive);
+      archive.expect_end();
+      return values;
+    } catch (...) {
+      rethrow_as_encoding_error("unpacking a value");
+    }
+  }
+}
 
 }  // namespace carom::detail
