@@ -21,8 +21,7 @@ void push(std::atomic<registered_type*>& head, registered_type& entry,
 void type_registry::add(registered_type& entry, const char* name) noexcept {
   if (entry.added.exchange(true, std::memory_order_relaxed)) return;
   entry.name = name;
-  push(by_type_[entry.type->hash_code() % bucket_count], entry, &registered_type::next_by_type);
-  if (name == nullptr) return;
+  add_by_type(entry);
   auto& head = by_name_[std::hash<std::string_view>{}(name) % bucket_count];
   push(head, entry, &registered_type::next_by_name);
   for (auto* other = entry.next_by_name; other != nullptr; other = other->next_by_name) {
@@ -30,6 +29,16 @@ void type_registry::add(registered_type& entry, const char* name) noexcept {
     other->ambiguous.store(true, std::memory_order_relaxed);
     entry.ambiguous.store(true, std::memory_order_relaxed);
   }
+}
+
+void type_registry::add_alias(registered_type& alias, const registered_type& of) noexcept {
+  if (alias.added.exchange(true, std::memory_order_relaxed)) return;
+  alias.name = of.name;
+  add_by_type(alias);
+}
+
+void type_registry::add_by_type(registered_type& entry) noexcept {
+  push(by_type_[entry.type->hash_code() % bucket_count], entry, &registered_type::next_by_type);
 }
 
 const registered_type* type_registry::find(std::string_view name) const noexcept {

@@ -54,8 +54,8 @@ class CAROM_API authentication_error : public process_error {
 };
 
 struct buffer_too_short_info {
-  std::vector<std::byte> message;  ///< the whole message that did not fit
-  std::size_t capacity = 0;        ///< bytes the caller had room for
+  std::vector<std::byte> message{};  ///< the whole message that did not fit
+  std::size_t capacity = 0;          ///< bytes the caller had room for
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
@@ -79,7 +79,7 @@ class CAROM_API buffer_too_short : public process_error {
 };
 
 struct time_limit_info {
-  std::string task_name;
+  std::string task_name{};
   std::uint64_t task_id = 0;
   std::chrono::nanoseconds limit{};     ///< the limit that was passed
   std::chrono::nanoseconds run_time{};  ///< how long the task had run
@@ -131,13 +131,13 @@ struct worker_lost_info {
   int pid = 0;
   int signal = 0;     ///< the signal the worker died of, 0 when it exited
   int exit_code = 0;  ///< its exit status when `signal` is 0
-  std::string task_name;
+  std::string task_name{};
   std::uint64_t task_id = 0;
   std::chrono::nanoseconds run_time{};  ///< how long the task had run
   std::uint64_t memory = 0;             ///< bytes of resident memory when last seen, 0 unknown
   unsigned attempts = 1;                ///< how often the task was started
-  std::string cause;                    ///< as "the task called exit(3)", or empty
-  std::string backtrace;                ///< where it crashed, or empty
+  std::string cause{};                  ///< as "the task called exit(3)", or empty
+  std::string backtrace{};              ///< where it crashed, or empty
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
@@ -173,7 +173,7 @@ class CAROM_API worker_lost : public error {
 struct terminated_info {
   int signal = 0;  ///< the signal that was asked for, 0 when the pool itself was terminated
   int pid = 0;
-  std::string task_name;
+  std::string task_name{};
   std::uint64_t task_id = 0;
 
   template <class Archive>
@@ -203,7 +203,7 @@ class CAROM_API terminated : public error {
 struct restart_freq_info {
   unsigned restarts = 0;              ///< how many workers died
   std::chrono::nanoseconds period{};  ///< within this time
-  std::string cause;                  ///< what the last of them died of, or empty
+  std::string cause{};                ///< what the last of them died of, or empty
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
@@ -229,7 +229,7 @@ class CAROM_API restart_freq_exceeded : public error {
 };
 
 struct memory_limit_info {
-  std::string task_name;
+  std::string task_name{};
   std::uint64_t task_id = 0;
   std::uint64_t limit = 0;   ///< bytes allowed
   std::uint64_t memory = 0;  ///< bytes of resident memory found
@@ -270,8 +270,8 @@ class CAROM_API encoding_error : public error {
 };
 
 struct remote_error_info {
-  std::string type_name;    ///< demangled
-  std::string remote_what;  ///< empty for what is no `std::exception`
+  std::string type_name{};    ///< demangled
+  std::string remote_what{};  ///< empty for what is no `std::exception`
   int pid = 0;
 
   template <class Archive>
@@ -328,8 +328,8 @@ class CAROM_API pool_closed : public error {
 };
 
 struct unknown_task_info {
-  std::string task_name;  ///< the registered name, or what is known of the function
-  std::string reason;     ///< why it cannot be resolved
+  std::string task_name{};  ///< the registered name, or what is known of the function
+  std::string reason{};     ///< why it cannot be resolved
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {

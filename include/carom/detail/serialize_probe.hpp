@@ -40,6 +40,11 @@ concept has_no_member = requires {
 };
 
 template <class T>
+concept has_public_member = requires(archive& a, T& value) {
+  value.serialize(a, 0u);
+};
+
+template <class T>
 consteval bool has_member() {
   if constexpr (!std::is_class_v<T>) {
     return false;

@@ -30,15 +30,18 @@ class CAROM_API type_registry {
  public:
   constexpr type_registry() = default;
 
-  /// `name` must live as long as the entry; null to be found by type only. Adding twice is
-  /// harmless.
+  /// `name` must live as long as the entry. Adding twice is harmless.
   void add(registered_type& entry, const char* name) noexcept;
+  /// Finds `alias.type` too; on the wire it has the name of the other entry.
+  void add_alias(registered_type& alias, const registered_type& of) noexcept;
   const registered_type* find(std::string_view name) const noexcept;
   const registered_type* find(const std::type_info& type) const noexcept;
 
  private:
   static constexpr std::size_t bucket_count = 256;
   using buckets = std::array<std::atomic<registered_type*>, bucket_count>;
+
+  void add_by_type(registered_type& entry) noexcept;
 
   buckets by_name_{};
   buckets by_type_{};
