@@ -3,10 +3,12 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -83,13 +85,16 @@ class fork_server {
   /// Tells of a process that the host forked itself: its tree is ended when the host is gone.
   /// Nothing is reported about it. `pidfd` stays the caller's. A process that is a child subreaper
   /// takes its detached descendants along.
+  /// Throws std::system_error when `pidfd` cannot be duplicated.
   void adopt(std::uint64_t id, pid_t pid, int pidfd);
 
   /// Receives all there is, without blocking, and sends what it can.
   void read(events&);
   /// Sends what was queued because the socket was full; true when nothing is left.
   bool flush();
-  bool wants_write() const noexcept { return !outbox_.empty(); }
+  bool wants_write() const noexcept {
+    return !outbox_.empty() || (!unsent_.empty() && under_way_ < max_under_way);
+  }
   bool contact_lost() const noexcept { return lost_; }
 
   /// The newest known; for tests and the trace tool.
@@ -97,9 +102,14 @@ class fork_server {
   pid_t forker_pid() const noexcept { return forker_; }
 
  private:
+  /// Forks that the servers work on at a time. Enough to keep them busy, while the descriptors on
+  /// their way stay well below the kernel's limit per user.
+  static constexpr std::size_t max_under_way = 64;
+
   struct request {
     unique_fd worker_end;
-    bool sent = false;
+    bool under_way = false;
+    /// What to send as soon as it is forked.
     std::vector<int> signals;
   };
   struct unconfirmed_signal {
@@ -115,8 +125,10 @@ class fork_server {
   explicit fork_server(channel control);
   void meet_keeper();
   void send_requests();
+  std::optional<request> settle(std::uint64_t id);
   void send_signal(std::uint64_t id, int signal);
-  void resume(std::uint64_t epoch);
+  void resume();
+  void refuse(events&);
   void lose_contact(events&);
 
   outbox outbox_;
@@ -124,12 +136,15 @@ class fork_server {
   pid_t keeper_ = 0;
   pid_t forker_ = 0;
   std::uint64_t epoch_ = 0;
-  std::uint64_t next_signal_ = 0;
-  std::size_t in_flight_ = 0;
   bool lost_ = false;
-  std::unordered_map<std::uint64_t, request> requests_;
+  std::map<std::uint64_t, request> requests_;
+  /// Requests that wait until fewer are under way.
   std::deque<std::uint64_t> unsent_;
+  std::size_t under_way_ = 0;
+  /// Asked for after contact was lost.
+  std::vector<std::uint64_t> refused_;
   std::unordered_map<std::uint64_t, pid_t> alive_;
+  std::uint64_t next_signal_ = 0;
   std::map<std::uint64_t, unconfirmed_signal> signals_;
   std::unordered_map<std::uint64_t, adoptee> adopted_;
 };

@@ -25,7 +25,8 @@ class outbox {
 
   /// Sends a message, or queues it with duplicates of its descriptors while there is no room. `tag`
   /// names it in what `take_sent` returns. What a dead peer should get is dropped without a tag.
-  void push(const serialization::fork_message&, std::initializer_list<int> fds = {},
+  /// False when it is lost because this process has no descriptor left to queue it with.
+  bool push(const serialization::fork_message&, std::initializer_list<int> fds = {},
             std::uint64_t tag = no_tag);
 
   /// Sends what is queued until there is no room.

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/fork_server.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <carom/errors.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+
+#include "runtime/fork_server_process.hpp"
+#include "runtime/proc_tree.hpp"
+
+namespace carom::runtime {
+
+using namespace serialization;
+
+namespace {
+
+#ifdef __SANITIZE_THREAD__
+constexpr int threads_of_the_runtime = 1;
+#else
+constexpr int threads_of_the_runtime = 0;
+#endif
+
+void refuse_threads() {
+  const int threads = count_threads() - threads_of_the_runtime;
+  if (threads <= 1) return;
+  throw start_method_error("carom: the fork server cannot start, because this process has " +
+                           std::to_string(threads) +
+                           " threads and a fork copies only one of them: write "
+                           "carom::init(argc, argv) as the first line of main");
+}
+
+/// What is still in a buffer would be written again by each process forked from here on.
+void flush_output() {
+  std::cout.flush();
+  std::clog.flush();
+  std::fflush(nullptr);
+}
+
+unique_fd open_own_pidfd() {
+  unique_fd opened = open_pidfd(::getpid());
+  unique_fd above_stdio{opened ? ::fcntl(opened.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1};
+  if (!above_stdio) throw std::system_error(errno, std::system_category(), "pidfd_open");
+  return above_stdio;
+}
+
+/// The keeper's parent ends at once: the keeper is a child of init, and no wait of the host ever
+/// sees it.
+void fork_keeper(server_context context) {
+  const pid_t middle = ::fork();
+  if (middle < 0) throw std::system_error(errno, std::system_category(), "fork");
+  if (middle == 0) {
+    const pid_t keeper = ::fork();
+    if (keeper == 0) serve(std::move(context));
+    ::_exit(keeper < 0 ? errno : 0);
+  }
+  int status = 0;
+  while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+    throw std::system_error(WEXITSTATUS(status), std::system_category(), "fork");
+}
+
+}  // namespace
+
+std::unique_ptr<fork_server> fork_server::start(child_hooks hooks) {
+  refuse_threads();
+  flush_output();
+  auto [host_end, server_end] = channel::make_pair();
+  server_context context;
+  context.hooks = hooks;
+  context.host_pidfd = open_own_pidfd();
+  context.control = std::move(server_end);
+  fork_keeper(std::move(context));
+  std::unique_ptr<fork_server> server{new fork_server(std::move(host_end))};
+  server->meet_keeper();
+  return server;
+}
+
+fork_server::fork_server(channel control) : outbox_(std::move(control)), owner_(::getpid()) {}
+
+fork_server::~fork_server() {
+  // Ends the connection for every copy of it, where closing would leave it to the last; a copy only
+  // closes.
+  if (owner_ == ::getpid()) ::shutdown(outbox_.fd(), SHUT_WR);
+}
+
+void fork_server::meet_keeper() {
+  message received;
+  for (;;) {
+    if (outbox_.socket().receive(received, true))
+      throw std::system_error(EAGAIN, std::system_category(),
+                              "carom: the fork server ended as it began");
+    const auto decoded = decode_fork_message(received.bytes);
+    if (!decoded || !std::holds_alternative<servers>(*decoded)) continue;
+    keeper_ = std::get<servers>(*decoded).keeper;
+    forker_ = std::get<servers>(*decoded).forker;
+    return;
+  }
+}
+
+void fork_server::fork(std::uint64_t id, unique_fd worker_end) {
+  if (id >= max_id || requests_.contains(id) || alive_.contains(id))
+    throw std::invalid_argument("fork_server: the id of a worker is in use or reserved");
+  if (lost_) {
+    refused_.push_back(id);
+    return;
+  }
+  requests_.emplace(id, request{std::move(worker_end), false, {}});
+  unsent_.push_back(id);
+  send_requests();
+}
+
+void fork_server::send_requests() {
+  while (!unsent_.empty() && under_way_ < max_under_way && outbox_.empty()) {
+    const std::uint64_t id = unsent_.front();
+    if (const auto found = requests_.find(id); found != requests_.end()) {
+      if (!outbox_.push(fork_request{id}, {found->second.worker_end.get()})) return;
+      found->second.under_way = true;
+      ++under_way_;
+    }
+    unsent_.pop_front();
+  }
+}
+
+/// The request that an answer settles; empty when the answer is no news.
+std::optional<fork_server::request> fork_server::settle(std::uint64_t id) {
+  auto found = requests_.extract(id);
+  if (found.empty()) return std::nullopt;
+  if (found.mapped().under_way) --under_way_;
+  return std::move(found.mapped());
+}
+
+void fork_server::signal_group(std::uint64_t id, int signal) {
+  if (const auto waiting = requests_.find(id); waiting != requests_.end())
+    waiting->second.signals.push_back(signal);
+  else if (alive_.contains(id))
+    send_signal(id, signal);
+}
+
+void fork_server::send_signal(std::uint64_t id, int signal) {
+  const std::uint64_t sequence = next_signal_++;
+  signals_.emplace(sequence, unconfirmed_signal{id, signal});
+  outbox_.push(signal_request{sequence, id, signal});
+}
+
+void fork_server::adopt(std::uint64_t id, pid_t pid, int pidfd) {
+  unique_fd copy{::fcntl(pidfd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
+  if (!copy) throw std::system_error(errno, std::system_category(), "fcntl(F_DUPFD_CLOEXEC)");
+  outbox_.push(adopt_request{id, pid}, {copy.get()});
+  adopted_.insert_or_assign(id, adoptee{pid, std::move(copy)});
+}
+
+bool fork_server::flush() {
+  outbox_.flush();
+  send_requests();
+  return outbox_.empty();
+}
+
+void fork_server::resume() {
+  // Everything on its way to the dead keeper is told again.
+  outbox_.clear();
+  outbox_.push(serialization::resume{epoch_});
+  for (const auto& [id, process] : adopted_)
+    outbox_.push(adopt_request{id, process.pid}, {process.pidfd.get()});
+  for (const auto& [sequence, sent] : signals_)
+    outbox_.push(signal_request{sequence, sent.id, sent.signal});
+  unsent_.clear();
+  under_way_ = 0;
+  for (auto& [id, unanswered] : requests_) {
+    unanswered.under_way = false;
+    unsent_.push_back(id);
+  }
+  send_requests();
+}
+
+/// Takes what the servers say; what is no news, because a new keeper repeats it, is dropped.
+struct fork_server::receiver {
+  fork_server& server;
+  events& to;
+  std::vector<unique_fd>& fds;
+
+  void operator()(const forked& report) {
+    const auto answered = server.settle(report.id);
+    if (!answered) return;
+    server.alive_.emplace(report.id, report.pid);
+    unique_fd pidfd = fds.size() == 1 ? std::move(fds.front()) : open_pidfd(report.pid);
+    to.forked(report.id, report.pid, std::move(pidfd));
+    for (const int signal : answered->signals) server.send_signal(report.id, signal);
+  }
+
+  void operator()(const fork_failed& report) {
+    if (server.settle(report.id)) to.fork_failed(report.id, report.error);
+  }
+
+  void operator()(const exited& report) {
+    if (server.alive_.erase(report.id) == 0) return;
+    std::erase_if(server.signals_, [&](const auto& entry) { return entry.second.id == report.id; });
+    to.exited(report.id, {report.pid, report.status, report.known, report.max_rss_bytes,
+                          std::chrono::microseconds{report.user_us},
+                          std::chrono::microseconds{report.system_us}});
+  }
+
+  void operator()(const signalled& report) { server.signals_.erase(report.sequence); }
+
+  void operator()(const gone& report) { server.adopted_.erase(report.id); }
+
+  void operator()(const servers& now) {
+    server.keeper_ = now.keeper;
+    server.forker_ = now.forker;
+    if (std::exchange(server.epoch_, now.epoch) != now.epoch) server.resume();
+  }
+
+  template <class Other>
+  void operator()(const Other&) {}
+};
+
+void fork_server::read(events& to) {
+  message received;
+  while (!lost_) {
+    const std::error_code error = outbox_.socket().receive(received);
+    if (error == std::errc::operation_would_block) break;
+    if (error == channel_errc::end_of_file) {
+      lose_contact(to);
+      break;
+    }
+    if (error && error != channel_errc::descriptors_lost) break;
+    if (const auto decoded = decode_fork_message(received.bytes))
+      std::visit(receiver{*this, to, received.fds}, *decoded);
+  }
+  if (lost_)
+    refuse(to);
+  else
+    flush();
+}
+
+void fork_server::refuse(events& to) {
+  for (const std::uint64_t id : std::exchange(refused_, {})) to.fork_failed(id, ESRCH);
+}
+
+void fork_server::lose_contact(events& to) {
+  lost_ = true;
+  outbox_.clear();
+  signals_.clear();
+  unsent_.clear();
+  for (const auto& [id, unanswered] : std::exchange(requests_, {})) refused_.push_back(id);
+  refuse(to);
+  to.lost_contact();
+}
+
+}  // namespace carom::runtime

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/fork_server_family.hpp"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "runtime/proc_tree.hpp"
+
+namespace carom::runtime {
+
+namespace {
+
+/// A direct child, with its group if it leads one.
+void kill_child(pid_t child) {
+  if (::getpgid(child) == child) ::kill(-child, SIGKILL);
+  ::kill(child, SIGKILL);
+}
+
+}  // namespace
+
+void kill_without_parent(const worker_record& worker) {
+  kill_tree(worker.pid, worker.pidfd.get());
+  signal_group(worker.pid, worker.pidfd.get(), SIGKILL, false);
+}
+
+family::family(poller& poll, std::uint64_t children_tag) : poller_(poll) {
+  sigset_t children;
+  ::sigemptyset(&children);
+  ::sigaddset(&children, SIGCHLD);
+  child_signals_.reset(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!child_signals_) throw std::system_error(errno, std::system_category(), "signalfd");
+  poller_.add(child_signals_.get(), children_tag);
+}
+
+family::~family() = default;
+
+worker_record* family::find(std::uint64_t id) {
+  const auto found = workers_.find(id);
+  return found == workers_.end() ? nullptr : &found->second;
+}
+
+worker_record& family::add(std::uint64_t id, worker_record record) {
+  forget(id);
+  worker_record& added = workers_.emplace(id, std::move(record)).first->second;
+  ids_[added.pid] = id;
+  if (added.kin != kinship::forkers && !added.ended) poller_.add(added.pidfd.get(), id);
+  return added;
+}
+
+void family::take_over_from_forker() {
+  for (auto& [id, worker] : workers_) {
+    if (worker.kin != kinship::forkers) continue;
+    worker.kin = kinship::own;
+    if (!worker.ended) poller_.add(worker.pidfd.get(), id);
+  }
+  hunt();
+}
+
+worker_table family::release() {
+  ids_.clear();
+  return std::exchange(workers_, {});
+}
+
+void family::note_end(worker_record& worker) {
+  if (worker.ended) return;
+  std::optional<exit_info> exit;
+  if (worker.kin == kinship::own) exit = peek_child(worker.pid);
+  worker.exit = exit ? *exit : exit_of_stranger(worker.pid, worker.pidfd.get());
+  unwatch(worker);
+  worker.ended = true;
+  // The host ends the groups of its own children itself: it alone knows when it reaps them.
+  if (worker.kin != kinship::hosts)
+    signal_group(worker.pid, worker.pidfd.get(), SIGKILL, worker.kin == kinship::own);
+  hunt();
+}
+
+void family::signal(const worker_record& worker, int signal) {
+  if (worker.ended) return;
+  if (worker.kin == kinship::stranger && signal == SIGKILL) return kill_without_parent(worker);
+  signal_group(worker.pid, worker.pidfd.get(), signal, worker.kin == kinship::own);
+}
+
+void family::forget(std::uint64_t id) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  worker_record& worker = found->second;
+  unwatch(worker);
+  if (const auto known = ids_.find(worker.pid); known != ids_.end() && known->second == id)
+    ids_.erase(known);
+  if (worker.kin == kinship::own && worker.ended) reap_child(worker.pid);
+  workers_.erase(found);
+}
+
+void family::unwatch(worker_record& worker) {
+  if (worker.kin != kinship::forkers && !worker.ended) poller_.remove(worker.pidfd.get());
+}
+
+void family::children_changed() {
+  signalfd_siginfo ignored[8];
+  while (::read(child_signals_.get(), ignored, sizeof ignored) > 0) {
+  }
+  sweep_ = true;
+}
+
+bool family::is_own_worker(pid_t pid) const {
+  const auto found = ids_.find(pid);
+  return found != ids_.end() && workers_.at(found->second).kin == kinship::own;
+}
+
+void family::sweep(pid_t except) {
+  if (!std::exchange(sweep_, false)) return;
+  // What dies of a hunt leaves its own children to us.
+  const bool hunting = std::exchange(hunt_, false) || !condemned_.empty();
+  for (const pid_t child : children_of(::getpid())) {
+    if (child == except || is_own_worker(child)) continue;
+    if (reap_child(child)) {
+      condemned_.erase(child);
+      continue;
+    }
+    if (!hunting || condemned_.contains(child)) continue;
+    const auto leader = ids_.find(::getpgid(child));
+    if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
+    kill_child(child);
+    condemned_.insert(child);
+  }
+}
+
+void family::end_all() {
+  for (auto& [id, worker] : workers_) {
+    if (worker.kin == kinship::own)
+      ::kill(-worker.pid, SIGKILL);
+    else
+      kill_without_parent(worker);
+  }
+  for (;;) {
+    for (const pid_t child : children_of(::getpid())) kill_child(child);
+    siginfo_t info;
+    if (::waitid(P_ALL, 0, &info, WEXITED) != 0 && errno == ECHILD) return;
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+  }
+}
+
+}  // namespace carom::runtime

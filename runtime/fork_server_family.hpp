@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "runtime/fork_server_poller.hpp"
+#include "runtime/pidfd.hpp"
+#include "runtime/unique_fd.hpp"
+
+namespace carom::runtime {
+
+/// Whose child a worker is, as seen by the process that keeps the record.
+enum class kinship {
+  own,
+  /// The forker's; in the keeper only.
+  forkers,
+  /// Nobody's of ours any more: a dead keeper was its parent.
+  stranger,
+  /// The host's, which forked it itself.
+  hosts,
+};
+
+struct worker_record {
+  pid_t pid = 0;
+  unique_fd pidfd;
+  kinship kin = kinship::own;
+  bool ended = false;
+  exit_info exit;
+};
+
+/// Kills a worker whose parent is not this process, with its group and all its descendants.
+void kill_without_parent(const worker_record&);
+
+using worker_table = std::unordered_map<std::uint64_t, worker_record>;
+
+/// The workers that keeper or forker looks after, and the children that come to it as a subreaper.
+/// Only a parent signals a group by number, and before it reaps the leader, so no kill ever meets a
+/// reused pid.
+class family {
+ public:
+  /// Must be made in the process that waits on `poll`, with SIGCHLD blocked; `children_tag` marks
+  /// its event.
+  family(poller& poll, std::uint64_t children_tag);
+  ~family();
+  family(const family&) = delete;
+  family& operator=(const family&) = delete;
+
+  worker_table& workers() noexcept { return workers_; }
+  worker_record* find(std::uint64_t id);
+  /// Adds a worker and, unless its parent is the forker, watches it: its id is the tag of the
+  /// event.
+  worker_record& add(std::uint64_t id, worker_record);
+  /// Keeper: the forker is dead and its children have come to us.
+  void take_over_from_forker();
+  /// Forker: hands the records to the keeper that this process becomes.
+  worker_table release();
+
+  /// The worker's end was seen: learns how, and kills what is left of its group and of its detached
+  /// descendants.
+  void note_end(worker_record&);
+  /// Signals the group of a worker that has not ended, a stranger's whole tree where it is to die.
+  void signal(const worker_record&, int signal);
+  /// Drops the record, and the zombie if it is our child.
+  void forget(std::uint64_t id);
+
+  /// SIGCHLD came: a child that is no worker may have ended.
+  void children_changed();
+  /// Once per turn: reaps ended children that are no workers and, after a worker has ended, kills
+  /// those that live; spared are `except` and members of a living worker's group.
+  void sweep(pid_t except = 0);
+  /// Next sweep kills.
+  void hunt() noexcept { sweep_ = hunt_ = true; }
+
+  /// Kills every worker and every child, with all descendants, and returns when no child is left.
+  void end_all();
+
+ private:
+  bool is_own_worker(pid_t) const;
+  void unwatch(worker_record&);
+
+  poller& poller_;
+  unique_fd child_signals_;
+  worker_table workers_;
+  std::unordered_map<pid_t, std::uint64_t> ids_;
+  std::unordered_set<pid_t> condemned_;
+  bool sweep_ = true;
+  bool hunt_ = false;
+};
+
+}  // namespace carom::runtime

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/fork_server_process.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <utility>
+#include <vector>
+
+#include "runtime/forker.hpp"
+#include "runtime/keeper.hpp"
+
+namespace carom::runtime {
+
+namespace {
+
+constexpr int first_fd = STDERR_FILENO + 1;
+
+void default_signals() {
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void set_server_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t children;
+  ::sigemptyset(&children);
+  ::sigaddset(&children, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &children, nullptr);
+}
+
+/// Closes everything above the standard descriptors but `kept`.
+void keep_only(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
+  unsigned from = first_fd;
+  for (const int fd : kept) {
+    const auto keep = static_cast<unsigned>(fd);
+    if (keep > from) ::close_range(from, keep - 1, 0);
+    from = std::max(from, keep + 1);
+  }
+  ::close_range(from, UINT_MAX, 0);
+}
+
+void null_stdin() {
+  // Standard descriptors that the host had closed are opened too, so that no other descriptor ever
+  // gets their number.
+  int null;
+  do null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  while (null >= 0 && null < first_fd);
+  if (null < 0) return;
+  ::dup2(null, STDIN_FILENO);
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) ::fcntl(fd, F_SETFD, 0);
+  ::close(null);
+}
+
+/// A descriptor's number made at least `lowest`.
+int lift(int fd, int lowest) { return fd >= lowest ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
+
+}  // namespace
+
+void serve(server_context context) noexcept {
+  ::setsid();
+  default_signals();
+  set_server_signals();
+  null_stdin();
+  keep_only({context.host_pidfd.get(), context.control.fd()});
+  if (rlimit limit; ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    context.descriptor_limit = limit;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  keeper_seat seat{std::move(context), {}};
+  for (;;) {
+    forker_seat next = keeper{std::move(seat)}.serve();
+    seat = forker{std::move(next)}.serve();
+  }
+}
+
+void release_worker(int release_fd) noexcept {
+  // Without a reader, as when the worker has begun: EPIPE, the servers ignore the signal.
+  const char go = 1;
+  [[maybe_unused]] const ssize_t ignored = ::write(release_fd, &go, 1);
+}
+
+serialization::exited exit_message(std::uint64_t id, const exit_info& info) noexcept {
+  return {id,
+          info.pid,
+          info.status,
+          info.known,
+          info.max_rss_bytes,
+          static_cast<std::uint64_t>(info.user_time.count()),
+          static_cast<std::uint64_t>(info.system_time.count())};
+}
+
+void run_worker(const server_context& context, int channel_fd, int release_fd) noexcept {
+  ::setpgid(0, 0);
+  default_signals();
+  ::prctl(PR_SET_NAME, "carom-worker");
+  constexpr int worker_channel = first_fd;
+  const int release = lift(release_fd, first_fd + 1);
+  if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
+  keep_only({worker_channel, release});
+  if (context.descriptor_limit.rlim_max != 0) ::setrlimit(RLIMIT_NOFILE, &context.descriptor_limit);
+  char go = 0;
+  ssize_t got;
+  do got = ::read(release, &go, 1);
+  while (got < 0 && errno == EINTR);
+  if (got != 1) ::_exit(0);
+  ::close(release);
+  context.hooks.run(channel{unique_fd{worker_channel}});
+  ::_exit(0);
+}
+
+}  // namespace carom::runtime

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <vector>
+
+namespace carom::runtime {
+
+/// What /proc tells about a process at one moment.
+struct proc_entry {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  pid_t group = 0;
+  char state = '?';
+  /// Wait status of a zombie.
+  int exit_code = 0;
+
+  bool is_zombie() const noexcept { return state == 'Z' || state == 'X'; }
+
+  /// Empty where there is no such process.
+  static std::optional<proc_entry> read(pid_t) noexcept;
+};
+
+/// The direct children of a process, of all its threads, zombies included. A snapshot: exact for
+/// the calling process while it forks nothing, a hint for others.
+std::vector<pid_t> children_of(pid_t);
+
+/// Number of threads of this process; 0 where /proc does not tell.
+int count_threads() noexcept;
+
+/// SIGKILLs a process and all its descendants, those in other groups and sessions too: first stops
+/// each so that none forks away, until a look finds no new one. For processes that are not our
+/// children; signals by pidfd only, so a reused number is never hit. Misses what had detached
+/// before (see PR_SET_CHILD_SUBREAPER).
+void kill_tree(pid_t root, int root_pidfd);
+
+}  // namespace carom::runtime
