@@ -1,4 +1,4 @@
-// expect: carom: a pointer means nothing in another process
+// expect: carom: a (raw )?pointer (means nothing in|cannot travel to) another process
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/pool.hpp>
 
