@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tests/support/eventually.hpp"
+
+#include <poll.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace carom::test {
+
+void let_pass(std::chrono::nanoseconds time) {
+  ::timespec left{static_cast<time_t>(time.count() / 1'000'000'000), time.count() % 1'000'000'000};
+  while (::clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {
+  }
+}
+
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds deadline) {
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  for (std::chrono::nanoseconds pause = std::chrono::microseconds(100);;
+       pause = std::min<std::chrono::nanoseconds>(2 * pause, std::chrono::milliseconds(20))) {
+    if (condition()) return true;
+    if (std::chrono::steady_clock::now() >= end) return condition();
+    let_pass(pause);
+  }
+}
+
+bool wait_for_end(int pidfd, std::chrono::milliseconds deadline) {
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    ::pollfd waited{pidfd, POLLIN, 0};
+    const int ready = ::poll(&waited, 1, static_cast<int>(std::max<long>(0, left.count())));
+    if (ready > 0) return true;
+    if (ready == 0 || errno != EINTR) return false;
+  }
+}
+
+}  // namespace carom::test

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tests/support/leak_guard.hpp"
+
+#include <unistd.h>
+
+#include <ostream>
+
+#include "tests/support/board.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/processes.hpp"
+
+namespace carom::test {
+
+holdings holdings::now() {
+  const pid_t self = ::getpid();
+  return {open_descriptors(self), threads_of(self), test::shared_mappings(self),
+          own_children().size(), family_of(self).size()};
+}
+
+bool holdings::within(const holdings& before) const {
+  return descriptors <= before.descriptors && threads <= before.threads &&
+         shared_mappings <= before.shared_mappings && children <= before.children &&
+         family <= before.family;
+}
+
+std::ostream& operator<<(std::ostream& out, const holdings& held) {
+  return out << held.descriptors << " descriptors, " << held.threads << " threads, "
+             << held.shared_mappings << " shared mappings, " << held.children << " children, "
+             << held.family << " processes below";
+}
+
+void leak_guard::SetUp() {
+  board::reset();
+  before_ = holdings::now();
+}
+
+void leak_guard::TearDown() {
+  if (eventually([&] { return holdings::now().within(before_); })) return;
+  ADD_FAILURE() << "left behind:\n  before " << before_ << "\n  after  " << holdings::now();
+}
+
+}  // namespace carom::test
