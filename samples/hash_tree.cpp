@@ -34,6 +34,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <ranges>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -420,22 +421,19 @@ class hash_tree {
 
   void print_summary() {
     const double seconds = std::chrono::duration<double>(clock_type::now() - start_).count();
-    std::cerr << files_ << " files, " << bytes_ << " bytes in " << seconds << " s, "
-              << static_cast<double>(bytes_) / 1e6 / seconds << " MB/s, " << settings_.processes
-              << " workers";
+    const auto number = [](auto n) { return static_cast<unsigned long long>(n); };
+    std::fprintf(stderr, "%llu files, %llu bytes in %.2f s, %.1f MB/s, %d workers", number(files_),
+                 number(bytes_), seconds, static_cast<double>(bytes_) / 1e6 / seconds,
+                 settings_.processes);
     if (settings_.kills_per_second > 0)
-      std::cerr << ", " << chaos_.kills() << " kills survived by " << retries_ << " retries";
-    std::cerr << "\ntasks per worker:";
-    constexpr std::size_t some = 8;
-    std::size_t listed = 0;
-    for (const auto& [pid, tasks] : tasks_) {
-      if (listed == some && !settings_.stats) {
-        std::cerr << " and " << tasks_.size() - listed << " more (--stats shows them)";
-        break;
-      }
-      std::cerr << (listed++ ? ", " : " ") << pid << ": " << tasks;
-    }
-    std::cerr << '\n';
+      std::fprintf(stderr, ", %d kills survived by %llu retries", chaos_.kills(), number(retries_));
+    std::fputs("\ntasks per worker:", stderr);
+    const std::size_t listed = settings_.stats ? tasks_.size() : 8;
+    for (const auto& [pid, tasks] : tasks_ | std::views::take(listed))
+      std::fprintf(stderr, " %d: %llu", static_cast<int>(pid), number(tasks));
+    if (tasks_.size() > listed)
+      std::fprintf(stderr, " and %llu more (--stats lists them)", number(tasks_.size() - listed));
+    std::fputs("\n", stderr);
   }
 
   const settings settings_;
@@ -455,8 +453,8 @@ constexpr char usage[] =
     "  --chaos R      kill R random workers a second; a batch must fit between two kills\n"
     "  --stats        list the tasks of every worker process\n";
 
-[[noreturn]] void refuse(const std::string& why) {
-  std::cerr << "hash_tree: " << why << '\n' << usage;
+[[noreturn]] void fail(const std::string& what, const std::string& why, const char* more = "") {
+  std::cerr << "hash_tree: " << what << ": " << why << '\n' << more;
   std::exit(2);
 }
 
@@ -465,8 +463,8 @@ Number to_number(const char* text, const char* what, Number least, Number most) 
   char* end = nullptr;
   const double number = std::strtod(text, &end);
   if (end == text || *end || !(number >= least && number <= most))
-    refuse(std::string(what) + " is not a number from " + std::to_string(least) + " to " +
-           std::to_string(most) + ": " + text);
+    fail(text, std::string(what) + " wants a number from " + std::to_string(least) + " to " +
+                   std::to_string(most));
   return static_cast<Number>(number);
 }
 
@@ -486,12 +484,11 @@ settings read_arguments(int argc, char** argv) {
       default: std::cerr << usage; std::exit(2);
     }
   }
-  if (argc - optind != 1) refuse("one DIR is needed");
+  if (argc - optind != 1) fail("arguments", "one DIR is needed", usage);
   chosen.root = argv[optind];
   struct ::stat status {};
-  if (::lstat(chosen.root.c_str(), &status) != 0)
-    refuse("cannot read " + chosen.root + ": " + std::strerror(errno));
-  if (!S_ISDIR(status.st_mode)) refuse(chosen.root + " is not a directory");
+  if (::lstat(chosen.root.c_str(), &status) != 0) fail(chosen.root, std::strerror(errno));
+  if (!S_ISDIR(status.st_mode)) fail(chosen.root, "is not a directory");
   return chosen;
 }
 
