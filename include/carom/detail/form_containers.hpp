@@ -73,7 +73,7 @@ void load_bulk(byte_reader& in, Container& value) {
     value.assign(items, items + count);
   } else {
     value.resize(count);
-    std::memcpy(value.data(), bytes, count * sizeof(item));
+    if (count != 0) std::memcpy(value.data(), bytes, count * sizeof(item));
   }
 }
 

@@ -5,7 +5,7 @@
 #include <carom/detail/packed_oarchive.hpp>
 
 #include <cstddef>
-#include <optional>
+#include <memory>
 #include <span>
 
 namespace carom::detail {
@@ -55,7 +55,7 @@ class item_writer {
       byte_writer plain{*out_};
       detail::pack(plain, item);
     } else {
-      if (!archive_) archive_.emplace(*out_);
+      if (!archive_) archive_ = std::make_unique<packed_oarchive>(*out_);
       archive_->start_anew();
       detail::pack_new(*archive_, item);
       archive_->start_anew();
@@ -63,7 +63,7 @@ class item_writer {
   }
 
   blob* out_;
-  std::optional<packed_oarchive> archive_;
+  std::unique_ptr<packed_oarchive> archive_;
 };
 
 /// Reads what item_writer, or `encode` item by item, wrote. Throws encoding_error on corrupt bytes,
@@ -116,7 +116,7 @@ class item_reader {
     } else if constexpr (form<T>::plain && std::default_initializable<T>) {
       return detail::unpack_new<T>(in_);
     } else {
-      if (!archive_) archive_.emplace(std::span<const std::byte>{});
+      if (!archive_) archive_ = std::make_unique<packed_iarchive>(std::span<const std::byte>{});
       archive_->start_anew(in_);
       T item = detail::unpack_new<T>(*archive_);
       in_ = *archive_;
@@ -126,7 +126,7 @@ class item_reader {
   }
 
   byte_reader in_;
-  std::optional<packed_iarchive> archive_;
+  std::unique_ptr<packed_iarchive> archive_;
 };
 
 }  // namespace carom::detail

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "actors/outcomes.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <carom/detail/chunk.hpp>
+#include <carom/detail/exception_codec.hpp>
+
+namespace carom::actors {
+
+using detail::blob;
+using detail::chunk_record;
+using detail::chunk_state;
+using detail::outcome_kind;
+using detail::task_node;
+
+namespace {
+
+chunk_state& chunk_of(task_node& node) { return *node.find_extra()->chunk; }
+
+/// The bytes of a frame, wherever they are, for as long as `holder` lives.
+std::optional<std::span<const std::byte>> bytes_of(const runtime::result_frame& frame,
+                                                   runtime::worker_link& from, blob& holder) {
+  if (!(frame.flags & runtime::flag_segment)) return frame.payload;
+  auto lent = from.lend(frame.ticket, frame.length);
+  if (!lent) return std::nullopt;
+  std::byte* data = lent->data();
+  const std::size_t capacity = lent->capacity;
+  holder.adopt_segment(runtime::result_segments::instance(),
+                       {data, capacity, runtime::result_segments::handle(std::move(lent))},
+                       frame.length);
+  return holder.bytes();
+}
+
+}  // namespace
+
+bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::worker_link& from) {
+  if (frame.flags & runtime::flag_segment) {
+    blob held;
+    if (!bytes_of(frame, from, held)) return false;
+    task.payload() = std::move(held);
+    return true;
+  }
+  // A large argument's segment is wanted back; otherwise its storage serves the result.
+  if (task.payload().segment() || frame.payload.size() > task.payload().capacity())
+    task.payload() = blob();
+  task.payload().assign(frame.payload);
+  return true;
+}
+
+bool take_items(task_node& node, const runtime::result_frame& frame, runtime::worker_link& from) {
+  chunk_state& chunk = chunk_of(node);
+  if (frame.first != chunk.first || frame.count == 0 || frame.count > chunk.count - chunk.first)
+    return false;
+  blob held;
+  const auto bytes = bytes_of(frame, from, held);
+  if (!bytes) return false;
+  const bool failed = frame.kind == runtime::result_kind::item_error;
+  detail::append_chunk_record(chunk.records,
+                              {frame.first, frame.count, bytes->size(), failed, *bytes});
+  chunk.first += frame.count;
+  // Nothing runs behind the first failed item of a chunk that stops there.
+  if (failed && chunk.stop_at_error) chunk.count = chunk.first;
+  return true;
+}
+
+bool take_chunk_error(task_node& node, const runtime::result_frame& frame,
+                      runtime::worker_link& from) {
+  chunk_state& chunk = chunk_of(node);
+  blob held;
+  const auto bytes = bytes_of(frame, from, held);
+  if (!bytes) return false;
+  detail::append_chunk_record(chunk.records,
+                              {chunk.first, chunk.count - chunk.first, bytes->size(), 1, *bytes});
+  chunk.first = chunk.count;
+  return true;
+}
+
+void fail_items(task_node& node, std::uint64_t last, const std::exception_ptr& error) {
+  chunk_state& chunk = chunk_of(node);
+  if (!has_items_left(node)) return;
+  const std::uint64_t count = std::min(last, chunk.count - 1) - chunk.first + 1;
+  blob packed;
+  detail::encode_exception(packed, error, ::getpid());
+  detail::append_chunk_record(chunk.records,
+                              {chunk.first, count, packed.size(), 1, packed.bytes()});
+  chunk.first += count;
+  if (chunk.stop_at_error) chunk.count = chunk.first;
+}
+
+bool has_items_left(const task_node& node) {
+  const chunk_state& chunk = *node.find_extra()->chunk;
+  return chunk.first < chunk.count;
+}
+
+map_progress close_chunk(task_node& node) {
+  chunk_state& chunk = chunk_of(node);
+  node.payload() = std::move(chunk.records);
+  const detail::task_ref parent = std::exchange(chunk.parent, {});
+  if (!parent) return {};
+  detail::map_state& map = *parent->find_extra()->map;
+  --map.unsettled;
+  if (parent->settled()) return {};
+  if (map.stop_at_error) {
+    auto in = node.payload().bytes();
+    while (!in.empty()) {
+      const chunk_record record = detail::next_chunk_record(in);
+      if (!record.failed) continue;
+      parent->payload().assign(record.bytes);
+      return {parent, outcome_kind::error};
+    }
+  }
+  if (map.unsettled == 0) return {parent, outcome_kind::value};
+  return {};
+}
+
+void set_error(task_node& task, const std::exception_ptr& error) {
+  task.payload() = blob();
+  detail::encode_exception(task.payload(), error, ::getpid());
+}
+
+const detail::task_type& call_types::of(const packed_call& call) {
+  const auto entry = detail::call_access::entry(call);
+  auto& found = known_[entry];
+  if (!found) {
+    found = std::make_unique<named>(named{detail::call_access::type_name(call), {}});
+    found->type = {entry, found->name.c_str(), false};
+  }
+  return found->type;
+}
+
+}  // namespace carom::actors

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "actors/pool_handle.hpp"
+
+#include <unistd.h>
+
+#include <caf/all.hpp>
+#include <carom/errors.hpp>
+#include <map>
+
+#include "actors/supervisor.hpp"
+#include "runtime/loop_thread.hpp"
+
+namespace carom::detail {
+namespace {
+
+std::atomic<std::uint32_t> last_pool_id{0};
+
+/// Pools by id, for handles that outlive them. Never destroyed: results may be asked at the end.
+struct pool_list {
+  std::mutex mutex;
+  std::map<std::uint32_t, std::weak_ptr<pool_handle>> pools;
+};
+
+pool_list& all_pools() {
+  static auto* one = new pool_list;
+  return *one;
+}
+
+}  // namespace
+
+std::uint64_t next_task_id() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+pool_handle::pool_handle(const pool_options& options)
+    : processes_(options.processes),
+      overflow_(options.overflow),
+      owner_(::getpid()),
+      id_(++last_pool_id),
+      room_(options.max_pending, options.max_pending_bytes) {}
+
+pool_handle::~pool_handle() {
+  if (owner_ != ::getpid()) return;
+  auto& all = all_pools();
+  std::lock_guard lock(all.mutex);
+  all.pools.erase(id_);
+}
+
+void pool_handle::enlist() {
+  auto& all = all_pools();
+  std::lock_guard lock(all.mutex);
+  all.pools[id_] = weak_from_this();
+}
+
+std::shared_ptr<pool_handle> pool_handle::find(std::uint32_t id) {
+  auto& all = all_pools();
+  std::lock_guard lock(all.mutex);
+  const auto it = all.pools.find(id);
+  return it == all.pools.end() ? nullptr : it->second.lock();
+}
+
+void pool_handle::attach(caf::actor supervisor, std::shared_ptr<void> runtime) {
+  std::lock_guard lock(mutex_);
+  supervisor_ = std::move(supervisor);
+  runtime_ = std::move(runtime);
+}
+
+caf::actor pool_handle::supervisor() const {
+  std::lock_guard lock(mutex_);
+  return supervisor_;
+}
+
+void pool_handle::submit(const task_ref& task) {
+  if (owner_ != ::getpid())
+    throw pool_closed(
+        "this pool belongs to the process that this one was forked from: make a pool here");
+  const std::size_t bytes = task->payload().size();
+  if (room_.limited()) {
+    if (!room_.try_enter(bytes)) {
+      if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
+      if (!room_.wait_to_enter(bytes)) throw_closed();
+    }
+    task->set_admitted_bytes(bytes);
+  }
+  task->set_id(next_task_id(), id_);
+  task->retain();
+  switch (inbox_.push(task.get())) {
+    case submit_queue::pushed::quiet: return;
+    case submit_queue::pushed::ring:
+      if (const auto to = supervisor()) caf::anon_send(to, actors::drain_atom::value);
+      return;
+    case submit_queue::pushed::closed:
+      task->release();
+      if (room_.limited()) room_.leave(bytes);
+      throw_closed();
+  }
+}
+
+void pool_handle::throw_closed() const {
+  std::lock_guard lock(mutex_);
+  if (refusal_.empty()) throw pool_closed();
+  throw pool_closed(refusal_ + ": no task can be submitted any more");
+}
+
+void pool_handle::refuse(std::string why) {
+  {
+    std::lock_guard lock(mutex_);
+    if (refusal_.empty()) refusal_ = std::move(why);
+  }
+  room_.end();
+}
+
+void pool_handle::close() {
+  const auto to = supervisor();
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+    if (refusal_.empty()) refusal_ = "the pool has been closed";
+  }
+  if (owner_ == ::getpid() && to) caf::anon_send(to, actors::close_atom::value);
+}
+
+void pool_handle::terminate() {
+  const auto to = supervisor();
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  if (owner_ == ::getpid() && to) caf::anon_send(to, actors::terminate_atom::value);
+}
+
+bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
+  if (runtime::on_loop_thread())
+    throw error("join() on the loop thread would wait for itself: call it from another thread");
+  std::unique_lock lock(mutex_);
+  if (!ending_ && refusal_.empty())
+    throw error("join() waits for a pool that ends: call close() or terminate() first");
+  const auto done = [&] { return finished_; };
+  if (!timeout) {
+    changed_.wait(lock, done);
+    return true;
+  }
+  return changed_.wait_for(lock, *timeout, done);
+}
+
+void pool_handle::finished() {
+  {
+    std::lock_guard lock(mutex_);
+    finished_ = true;
+  }
+  changed_.notify_all();
+}
+
+void pool_handle::destroy() noexcept {
+  if (owner_ != ::getpid()) {
+    // A forked copy: the loop, the actors and the workers are the owner's. What this holds of them
+    // cannot be taken down here, where their threads are not.
+    new std::shared_ptr<pool_handle>(shared_from_this());
+    return;
+  }
+  try {
+    terminate();
+    if (!runtime::on_loop_thread()) join(std::nullopt);
+  } catch (const std::exception&) {
+    // Nothing to wait for.
+  }
+  caf::actor gone;
+  std::shared_ptr<void> runtime;
+  std::lock_guard lock(mutex_);
+  std::swap(gone, supervisor_);
+  std::swap(runtime, runtime_);
+}
+
+}  // namespace carom::detail

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <caf/actor.hpp>
+#include <carom/detail/pool_access.hpp>
+#include <carom/pool_options.hpp>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "runtime/admission.hpp"
+#include "runtime/submit_queue.hpp"
+
+namespace carom::detail {
+
+/// Unique in this process, from 1.
+std::uint64_t next_task_id() noexcept;
+
+/// What the threads of the application share with a pool's supervisor.
+class pool_handle : public std::enable_shared_from_this<pool_handle> {
+ public:
+  explicit pool_handle(const pool_options& options);
+  ~pool_handle();
+
+  /// Set before the first submission.
+  void attach(caf::actor supervisor, std::shared_ptr<void> runtime);
+
+  /// Takes a reference of its own. Throws pool_closed, queue_full.
+  void submit(const task_ref& task);
+  void close();
+  void terminate();
+  /// False if `timeout` passes first. Throws carom::error where waiting makes no sense.
+  bool join(std::optional<std::chrono::nanoseconds> timeout);
+  /// Ends the pool whatever was called before; does not wait on the loop thread.
+  void destroy() noexcept;
+
+  // For the supervisor, on the loop.
+  submit_queue& inbox() noexcept { return inbox_; }
+  runtime::admission& room() noexcept { return room_; }
+  /// No more tasks from now on; `why` is what submitters are told.
+  void refuse(std::string why);
+  /// The last worker is gone.
+  void finished();
+
+  int processes() const noexcept { return processes_; }
+  std::uint32_t id() const noexcept { return id_; }
+  caf::actor supervisor() const;
+
+  /// The pool with that id, if it is there.
+  static std::shared_ptr<pool_handle> find(std::uint32_t id);
+  void enlist();
+
+ private:
+  [[noreturn]] void throw_closed() const;
+
+  const int processes_;
+  const overflow overflow_;
+  const pid_t owner_;
+  const std::uint32_t id_;
+  submit_queue inbox_;
+  runtime::admission room_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  caf::actor supervisor_;
+  std::shared_ptr<void> runtime_;
+  std::string refusal_;
+  bool ending_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace carom::detail

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace carom::actors {
+
+/// How many deaths are allowed within a window that starts with a death: billiard's restart_state,
+/// step by step. Pure: `now_ns` is whatever clock the caller keeps.
+class restart_intensity {
+ public:
+  /// `most` deaths in `period_ns`.
+  restart_intensity(std::uint32_t most, std::int64_t period_ns)
+      : most_(most), period_ns_(period_ns) {}
+
+  /// One worker died. False if that was one too many.
+  bool step(std::int64_t now_ns) {
+    if (since_ && now_ns - *since_ >= period_ns_) {
+      since_ = now_ns;
+      count_ = 0;
+    } else if (most_ != 0 && count_ >= most_) {
+      count_ = 0;
+      return false;
+    }
+    if (!since_) since_ = now_ns;
+    ++count_;
+    return true;
+  }
+
+  /// A worker has begun a task: things work.
+  void accepted() { count_ = 0; }
+
+  std::uint32_t count() const { return count_; }
+
+ private:
+  std::uint32_t most_;
+  std::int64_t period_ns_;
+  std::optional<std::int64_t> since_;
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace carom::actors

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "actors/seat.hpp"
+
+#include <carom/detail/exception_codec.hpp>
+
+namespace carom::actors {
+
+seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
+           runtime::loop& events, owner& to)
+    : index_(index), id_(id), events_(&events), owner_(&to), link_(id, setup) {
+  readable_ = events_->on_readable(link_.fd(), [this] { read_channel(); });
+}
+
+void seat::sit(pid_t pid, runtime::unique_fd pidfd) {
+  pid_ = pid;
+  pidfd_ = std::move(pidfd);
+  death_ = events_->on_readable(pidfd_.get(), [this] {
+    death_.reset();
+    owner_->worker_gone(*this);
+  });
+}
+
+void seat::read_channel() {
+  // The end of the channel is no death: a grandchild may hold it, and the pidfd will tell.
+  if (!link_.read(*this)) readable_.reset();
+}
+
+void seat::watch_writable() {
+  if (!link_.wants_write() || writable_) return;
+  writable_ = events_->on_writable(link_.fd(), [this] {
+    link_.flush();
+    if (!link_.wants_write()) writable_.reset();
+  });
+}
+
+void seat::worker_ready() {
+  ready_ = true;
+  if (up()) owner_->worker_ready(*this);
+}
+
+void seat::worker_start_failed(std::span<const std::byte> exception) {
+  try {
+    std::rethrow_exception(detail::decode_exception(exception));
+  } catch (const std::exception& e) {
+    start_error_ = std::string("the initializer threw: ") + e.what();
+  } catch (...) {
+    start_error_ = "the initializer threw something that is no std::exception";
+  }
+}
+
+void seat::worker_rang() { owner_->results_waiting(*this); }
+void seat::worker_corrupt(const char* what) { owner_->worker_corrupt(*this, what); }
+
+}  // namespace carom::actors

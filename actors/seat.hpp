@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/task_node.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/loop.hpp"
+#include "runtime/unique_fd.hpp"
+#include "runtime/worker_link.hpp"
+
+namespace carom::actors {
+
+/// One place of a pool and the worker that sits there: its link and the loop's watches on it.
+class seat final : runtime::worker_link::listener {
+ public:
+  /// Hears of the worker; called on the loop.
+  struct owner {
+    virtual void results_waiting(seat& from) = 0;
+    virtual void worker_ready(seat& from) = 0;
+    virtual void worker_gone(seat& from) = 0;
+    virtual void worker_corrupt(seat& from, const char* what) = 0;
+
+   protected:
+    ~owner() = default;
+  };
+
+  /// Throws std::system_error.
+  seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
+       runtime::loop& events, owner& to);
+
+  std::uint32_t index() const noexcept { return index_; }
+  std::uint64_t id() const noexcept { return id_; }
+  pid_t pid() const noexcept { return pid_; }
+  runtime::worker_link& link() noexcept { return link_; }
+
+  /// The worker is there; `pidfd` tells of its end.
+  void sit(pid_t pid, runtime::unique_fd pidfd);
+  /// Ready, and known by its pid.
+  bool up() const noexcept { return ready_ && pid_ != 0; }
+  /// What its initializer threw; empty if it did not.
+  const std::string& start_error() const noexcept { return start_error_; }
+
+  /// Reads what the channel holds; after a death, the last of it.
+  void read_channel();
+  /// Watches the channel for room while messages wait.
+  void watch_writable();
+
+  bool active = false;         // in the supervisor's list of polled seats
+  bool touched = false;        // in its list of unpublished ones
+  bool ordered = false;        // its death was ordered
+  std::string broken;          // how it broke the rules, if it did
+  std::uint32_t observed = 0;  // tasks under way here whose start is to be told
+
+ private:
+  void worker_ready() override;
+  void worker_start_failed(std::span<const std::byte> exception) override;
+  void worker_rang() override;
+  void worker_corrupt(const char* what) override;
+
+  std::uint32_t index_;
+  std::uint64_t id_;
+  runtime::loop* events_;
+  owner* owner_;
+  runtime::worker_link link_;
+  pid_t pid_ = 0;
+  runtime::unique_fd pidfd_;
+  bool ready_ = false;
+  std::string start_error_;
+  std::unique_ptr<runtime::loop::watch> readable_;
+  std::unique_ptr<runtime::loop::watch> writable_;
+  std::unique_ptr<runtime::loop::watch> death_;
+};
+
+/// A dead worker whose exit status is awaited, and the tasks that died with it.
+struct obituary {
+  pid_t pid = 0;
+  std::uint32_t index = 0;
+  std::string cause;
+  bool gives_up = false;
+  bool was_up = false;
+  struct loss {
+    detail::task_node* task;
+    std::int64_t started_ns;
+    std::int64_t died_ns;
+    std::uint64_t last_item;  // of a chunk: up to and with this one
+  };
+  std::vector<loss> lost;
+  std::int64_t since_ns = 0;
+};
+
+}  // namespace carom::actors

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "actors/supervisor.hpp"
+
+#include <signal.h>
+
+#include <carom/actor.hpp>
+#include <carom/detail/async_access.hpp>
+#include <carom/errors.hpp>
+
+#include "actors/worker_setup.hpp"
+#include "runtime/clock.hpp"
+#include "runtime/log.hpp"
+
+// The actor itself: messages, polling, dispatch. Workers' lives are in supervisor_workers.cpp, the
+// pool's end in supervisor_shutdown.cpp.
+namespace carom::actors {
+
+using detail::outcome_kind;
+using detail::task_node;
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// An idle worker waits so long before it takes from one that is about to finish anyway.
+constexpr milliseconds balance_after{1};
+/// A replied value larger than this is unpacked in the requester's system, off the loop.
+constexpr std::size_t largest_on_loop = 64 * 1024;
+
+std::uint32_t most_restarts(const pool_options& options) {
+  const int most = options.restarts.max_restarts.value_or(100 * options.processes);
+  return static_cast<std::uint32_t>(std::max(most, 0));
+}
+
+}  // namespace
+
+supervisor::supervisor(caf::actor_config& config, std::shared_ptr<actor_runtime> runtime,
+                       std::shared_ptr<detail::pool_handle> handle, pool_options options)
+    : event_based_actor(config),
+      runtime_(std::move(runtime)),
+      handle_(std::move(handle)),
+      options_(std::move(options)),
+      core_({.processes = static_cast<std::uint32_t>(options_.processes),
+             .max_restarts = most_restarts(options_),
+             .period_ns = options_.restarts.period.count()}),
+      seats_(static_cast<std::size_t>(options_.processes)),
+      unit_(&runtime_->unit()) {}
+
+supervisor::~supervisor() = default;
+
+void supervisor::enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) {
+  event_based_actor::enqueue(std::move(what), unit_);
+}
+
+caf::behavior supervisor::make_behavior() {
+  auto& events = runtime_->events();
+  balance_timer_ = events.make_timer([this] {
+    balance_armed_ = false;
+    if (const auto theft = core_.next_theft(true)) steal(*theft);
+    dispatch();
+  });
+  shutdown_timer_ = events.make_timer([this] { signal_seats(SIGKILL); });
+  obituary_timer_ = events.make_timer([this] { publish_late_obituaries(); });
+  events.add(*this);
+  set_exit_handler([this](caf::exit_msg& message) {
+    exit_reason_ = message.reason;
+    terminate_pool();
+  });
+  fill_seats();
+  return {
+      [](drain_atom) {
+        // The loop polls this actor right after its messages.
+      },
+      [this](close_atom) { close_pool(); },
+      [this](terminate_atom) { terminate_pool(); },
+      [this](finish_atom) { finish(); },
+      [this](accepted_atom, std::uint64_t task) { return static_cast<int>(accepted_by(task)); },
+      [this](const packed_call& call) { return answer(call); },
+  };
+}
+
+// --- polling -------------------------------------------------------------------------------------
+
+bool supervisor::poll() {
+  if (finished_) return false;
+  const bool found = drain_inbox() | drain_results();
+  dispatch();
+  run_callbacks();
+  if (finished_) return false;
+  if (found) return true;
+  return !go_to_sleep();
+}
+
+bool supervisor::drain_inbox() {
+  task_node* chain = handle_->inbox().take_all();
+  if (!chain) return false;
+  while (chain) {
+    task_node* next = detail::submit_queue::next(chain);
+    core_.submit(chain);
+    chain = next;
+  }
+  return true;
+}
+
+bool supervisor::drain_results() {
+  bool found = false;
+  // By index and backwards: a seat may leave the list meanwhile.
+  for (std::size_t i = active_.size(); i-- > 0;) {
+    if (i >= active_.size()) continue;
+    seat* one = seats_[active_[i]].get();
+    if (one && drain(*one) != 0) found = true;
+  }
+  return found;
+}
+
+bool supervisor::go_to_sleep() {
+  bool quiet = handle_->inbox().arm();
+  std::size_t kept = 0;
+  for (const index w : active_) {
+    seat* one = seats_[w].get();
+    if (!one) continue;
+    if (one->link().results().arm()) {
+      one->active = false;
+    } else {
+      active_[kept++] = w;
+      quiet = false;
+    }
+  }
+  active_.resize(kept);
+  return quiet;
+}
+
+void supervisor::results_waiting(seat& from) {
+  if (from.observed != 0) tell_started(from);
+  if (from.active) return;
+  from.active = true;
+  active_.push_back(from.index());
+}
+
+std::uint32_t supervisor::drain(seat& from) {
+  auto& results = from.link().results();
+  const std::uint64_t available = results.available();
+  if (available > runtime::ring_slots) {
+    worker_corrupt(from, "it claims more results than its ring holds");
+    return 0;
+  }
+  for (std::uint64_t i = 0; i < available; ++i) {
+    runtime::result_frame frame;
+    if (!results.peek(i, frame) || !take_result(from, frame)) {
+      worker_corrupt(from, "it published a result that cannot be");
+      return 0;
+    }
+  }
+  if (!from.link().tasks().refresh()) {
+    worker_corrupt(from, "its ring's head is out of bounds");
+    return 0;
+  }
+  if (available == 0) return 0;
+  core_.set_average(from.index(), from.link().header().average_ns.load(std::memory_order_relaxed));
+  from.link().release_results(available);
+  from.watch_writable();
+  return static_cast<std::uint32_t>(available);
+}
+
+bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
+  using runtime::result_kind;
+  auto* task = static_cast<task_node*>(core_.at(from.index(), frame.position));
+  if (!task || frame.position >= core_.tail(from.index())) return false;
+  auto* extra = task->find_extra();
+  const bool chunk = extra && extra->chunk;
+  if (extra && extra->on_start) start_told(from, *task);
+  switch (frame.kind) {
+    case result_kind::items:
+    case result_kind::item_error: return chunk && take_items(*task, frame, from.link());
+    case result_kind::chunk_done:
+      if (!chunk || has_items_left(*task)) return false;
+      break;
+    case result_kind::value:
+      if (chunk || !take_payload(*task, frame, from.link())) return false;
+      break;
+    case result_kind::error:
+      if (chunk ? !take_chunk_error(*task, frame, from.link())
+                : !take_payload(*task, frame, from.link()))
+        return false;
+      break;
+  }
+  if (core_.finished(from.index(), frame.position) != task) return false;
+  task->set_worker_pid(from.pid());
+  settle(*task, frame.kind == result_kind::error ? outcome_kind::error : outcome_kind::value);
+  return true;
+}
+
+// --- dispatch ------------------------------------------------------------------------------------
+
+void supervisor::dispatch() {
+  place();
+  if (core_.lopsided()) balance();
+  if (core_.drained()) advance_shutdown();
+}
+
+void supervisor::place() {
+  while (const auto next = core_.next_placement()) {
+    auto& task = *static_cast<task_node*>(next->what);
+    seat& to = *seats_[next->worker];
+    const auto* extra = task.find_extra();
+    runtime::task_frame frame;
+    frame.task_id = task.id();
+    try {
+      const auto code = detail::to_code_ref(task.type().entry);
+      frame.module = code.module;
+      frame.offset = code.offset;
+    } catch (const error&) {
+      core_.drop_front();
+      settle_error(task, std::current_exception());
+      continue;
+    }
+    if (extra && extra->chunk) {
+      frame.flags |= runtime::flag_chunk;
+      if (extra->chunk->stop_at_error) frame.flags |= runtime::flag_stop_at_error;
+      frame.first = static_cast<std::uint32_t>(extra->chunk->first);
+    }
+    if (extra && extra->on_start) {
+      frame.flags |= runtime::flag_observed;
+      ++to.observed;
+    }
+    const auto position = to.link().write(frame, task.payload());
+    if (!position) {
+      if (frame.flags & runtime::flag_observed) --to.observed;
+      to.link().tasks().refresh();
+      core_.refused();
+      retry_full_ring(to.index());
+      continue;
+    }
+    core_.placed(*position);
+    if (!to.touched) {
+      to.touched = true;
+      touched_.push_back(to.index());
+    }
+  }
+  for (const index w : touched_) {
+    if (seat* one = seats_[w].get()) {
+      one->touched = false;
+      one->link().publish();
+      one->watch_writable();
+    }
+  }
+  touched_.clear();
+}
+
+void supervisor::retry_full_ring(index w) {
+  // A worker that has something to do will publish, and then gets more. One that has nothing lags
+  // behind what was taken back from it.
+  if (core_.live(w) != 0) return;
+  if (!retry_timer_)
+    retry_timer_ = runtime_->events().make_timer([this] {
+      for (index one = 0; one < seats_.size(); ++one)
+        if (seats_[one]) {
+          seats_[one]->link().tasks().refresh();
+          core_.try_again(one);
+        }
+      dispatch();
+    });
+  retry_timer_->arm(balance_after);
+}
+
+void supervisor::balance() {
+  if (const auto theft = core_.next_theft(false)) {
+    steal(*theft);
+    place();
+  }
+  if (core_.lopsided() && !balance_armed_) {
+    balance_armed_ = true;
+    balance_timer_->arm(balance_after);
+  }
+}
+
+void supervisor::steal(const supervisor_core::theft& from) {
+  seat& victim = *seats_[from.victim];
+  auto& ring = victim.link().tasks();
+  std::uint32_t wanted = from.count;
+  for (std::uint64_t position = core_.tail(from.victim); position-- > ring.head() && wanted != 0;) {
+    void* task = core_.at(from.victim, position);
+    if (!task) continue;
+    if (!ring.revoke(position)) break;  // begun, and so is all before it
+    if (auto* extra = static_cast<task_node*>(task)->find_extra(); extra && extra->on_start)
+      --victim.observed;
+    core_.resubmit(core_.stolen(from.victim, position));
+    --wanted;
+  }
+}
+
+// --- tasks ---------------------------------------------------------------------------------------
+
+void supervisor::settle(task_node& task, outcome_kind kind) {
+  auto* extra = task.find_extra();
+  if (handle_->room().limited()) handle_->room().leave(task.admitted_bytes());
+  map_progress progress;
+  if (extra && extra->chunk) {
+    progress = close_chunk(task);
+    kind = outcome_kind::value;
+  }
+  if (task.settle(kind))
+    called_back_.push_back(&task);  // with the pool's reference
+  else
+    task.release();
+  if (progress.parent && progress.parent->settle(progress.kind)) {
+    progress.parent->retain();
+    called_back_.push_back(progress.parent.get());
+  }
+}
+
+void supervisor::settle_error(task_node& task, const std::exception_ptr& error) {
+  if (auto* extra = task.find_extra(); extra && extra->chunk)
+    while (has_items_left(task)) fail_items(task, extra->chunk->count - 1, error);
+  else
+    set_error(task, error);
+  settle(task, outcome_kind::error);
+}
+
+void supervisor::run_callbacks() {
+  // A callback may settle more, or end the pool.
+  while (!called_back_.empty()) {
+    const auto batch = std::exchange(called_back_, {});
+    for (task_node* task : batch) {
+      task->run_continuations();
+      task->release();
+    }
+  }
+}
+
+caf::result<caf::message> supervisor::answer(const packed_call& call) {
+  const auto refuse = [](const error& why) {
+    return make_actor_error(std::make_exception_ptr(why));
+  };
+  if (!call.valid() || !detail::call_access::reply(call))
+    return caf::error(static_cast<std::uint8_t>(actor_errc::invalid_call), error_category(),
+                      caf::make_message(std::string(
+                          "this call cannot be answered: make it with carom::call where "
+                          "<carom/actor.hpp> is included")));
+  if (!core_.accepts()) return refuse(pool_closed());
+  const auto arguments = detail::call_access::arguments(call);
+  if (handle_->room().limited() && !handle_->room().try_enter(arguments.size()))
+    return refuse(queue_full());
+  detail::task_ref task(
+      new task_node(call_types_.of(call), &runtime::argument_segments::instance()));
+  task->set_function(detail::call_access::function(call));
+  task->set_id(detail::next_task_id(), handle_->id());
+  task->payload().append(arguments.data(), arguments.size());
+  task->set_admitted_bytes(arguments.size());
+
+  auto promise = std::make_shared<caf::response_promise>(make_response_promise());
+  const auto make = reinterpret_cast<detail::caf_reply>(detail::call_access::reply(call));
+  task->on_settled([this, promise, make, node = task.get()] { reply(*promise, *node, make); });
+  task->retain();
+  core_.submit(task.get());
+  return *promise;
+}
+
+void supervisor::reply(caf::response_promise& to, const task_node& task, detail::caf_reply make) {
+  const auto answer_from = [make](const task_node& node, caf::response_promise& promise) {
+    try {
+      promise.deliver(make(node));
+    } catch (...) {
+      promise.deliver(make_actor_error(std::current_exception()));
+    }
+  };
+  if (task.payload().size() <= largest_on_loop) return answer_from(task, to);
+  // Unpacking megabytes would hold up every other task: the requester's system does it.
+  auto& node = const_cast<task_node&>(task);
+  node.retain();
+  auto helper = system().spawn(
+      [answer_from, kept = detail::task_ref(&node)](caf::event_based_actor* self) -> caf::behavior {
+        return {[=](drain_atom) -> caf::result<caf::message> {
+          auto promise = self->make_response_promise();
+          answer_from(*kept.get(), promise);
+          self->quit();
+          return promise;
+        }};
+      });
+  to.delegate(helper, drain_atom::value);
+}
+
+pid_t supervisor::accepted_by(std::uint64_t task_id) {
+  for (const auto& one : seats_) {
+    if (!one) continue;
+    auto& ring = one->link().tasks();
+    ring.refresh();
+    for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
+         ++position) {
+      const auto* task = static_cast<const task_node*>(core_.at(one->index(), position));
+      if (!task || task->id() != task_id) continue;
+      const bool begun =
+          position < ring.head() || ring.look(position).state != runtime::claim_state::queued;
+      return begun ? one->pid() : 0;
+    }
+  }
+  return 0;
+}
+
+}  // namespace carom::actors

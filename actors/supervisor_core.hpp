@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "actors/restart_intensity.hpp"
+
+namespace carom::actors {
+
+/// The rules by which a pool is supervised: a deterministic state machine without clock, I/O or
+/// actors. The shell tells it what happened and carries out what it decides. A task is an opaque
+/// pointer here; the core holds each one exactly from `submit` until it is given back by `finished`
+/// or `take_back`, or by `take_pending` when the pool ends.
+class supervisor_core {
+ public:
+  using task = void*;
+  using worker_index = std::uint32_t;
+
+  /// Positions of a worker's ring; a power of two.
+  static constexpr std::uint64_t ring = 512;
+  /// Most tasks that a worker is ahead by. Less than the ring: revoked slots linger in it.
+  static constexpr std::uint32_t widest_window = 256;
+
+  struct options {
+    std::uint32_t processes = 1;
+    std::uint32_t max_restarts = 100;
+    std::int64_t period_ns = 1'000'000'000;
+  };
+
+  enum class pool_state { running, closing, terminating, failed };
+  enum class worker_state { none, starting, ready, leaving };
+
+  explicit supervisor_core(const options& o);
+
+  // --- workers -------------------------------------------------------------------------------
+
+  /// The next place that needs a worker; it is `starting` from now on. Nothing if all are filled or
+  /// the pool is ending with no work left.
+  std::optional<worker_index> next_start();
+  /// The worker has run its initializer.
+  void worker_up(worker_index w);
+
+  /// What to do after a death.
+  enum class verdict { restart, give_up, none };
+  /// The worker is gone; its tasks must have been taken back. An ordered death never counts.
+  verdict worker_down(worker_index w, std::int64_t now_ns, bool ordered);
+
+  worker_state state(worker_index w) const { return workers_[w].state; }
+  std::uint32_t live(worker_index w) const { return workers_[w].live; }
+  std::uint32_t worker_count() const { return static_cast<std::uint32_t>(workers_.size()); }
+  std::uint32_t present() const { return present_; }
+
+  // --- tasks ---------------------------------------------------------------------------------
+
+  void submit(task t) { pending_.push_back(t); }
+  /// Back to the head of the queue.
+  void resubmit(task t) { pending_.push_front(t); }
+  std::size_t pending() const { return pending_.size(); }
+  std::size_t under_way() const { return under_way_; }
+
+  struct placement {
+    worker_index worker;
+    task what;
+  };
+  /// The next task and the worker to give it to; nothing if no worker should have more. To be
+  /// followed by `placed` or `refused`.
+  std::optional<placement> next_placement();
+  /// The task stands at `position` of the worker's ring.
+  void placed(std::uint64_t position);
+  /// The worker's ring is full.
+  void refused();
+  /// The task cannot be sent at all; the caller ends it.
+  void drop_front() { pending_.pop_front(); }
+
+  /// The worker says that it has finished what stood at `position`: the task, or null if nothing
+  /// does.
+  task finished(worker_index w, std::uint64_t position);
+  /// The task at a position, still under way there; null if there is none.
+  task at(worker_index w, std::uint64_t position) const {
+    return workers_[w].tasks[position % ring];
+  }
+  /// The worker's tasks take about so long.
+  void set_average(worker_index w, std::uint64_t average_ns) {
+    workers_[w].average_ns = average_ns;
+  }
+
+  /// Takes every task of a dead worker back, in the order of positions.
+  struct taken {
+    std::uint64_t position;
+    task what;
+  };
+  std::vector<taken> take_back(worker_index w);
+  /// Takes the whole queue: the pool ends.
+  std::deque<task> take_pending();
+
+  // --- stealing ------------------------------------------------------------------------------
+
+  /// A worker with nothing to do should have what another has not begun.
+  struct theft {
+    worker_index victim;
+    std::uint32_t count;  // revoke so many, from the back
+  };
+  /// Whom to steal from; nothing if nobody idles, or nobody has tasks to spare. A victim whose
+  /// spare tasks take less than they cost to move is left alone unless `stuck`: it has not
+  /// finished anything since the last look.
+  std::optional<theft> next_theft(bool stuck) const;
+  /// The shell has revoked what stood at `position`; it is under way no more.
+  task stolen(worker_index w, std::uint64_t position);
+  /// The positions of `w` where tasks may stand: [first, tail).
+  std::uint64_t first(worker_index w) const {
+    return workers_[w].tail > ring ? workers_[w].tail - ring : 0;
+  }
+  std::uint64_t tail(worker_index w) const { return workers_[w].tail; }
+  /// Whether some worker idles while another has tasks that it has not begun.
+  bool lopsided() const { return idle_ != 0 && spare_ != 0 && pending_.empty(); }
+  /// A worker had begun a task: that resets the count of deaths.
+  void accepted() { restarts_.accepted(); }
+  /// After `give_up`: how many deaths were one too many.
+  std::uint32_t deaths() const { return deaths_; }
+  /// A worker whose ring was full may have room now.
+  void try_again(worker_index w) { list_if_hungry(w); }
+
+  // --- the pool ------------------------------------------------------------------------------
+
+  void close();
+  void terminate();
+  void fail();
+  pool_state state() const { return state_; }
+  bool accepts() const { return state_ == pool_state::running; }
+  /// Whether the workers should leave: closed and nothing left to do, or ending.
+  bool drained() const {
+    return state_ != pool_state::running && pending_.empty() && under_way_ == 0;
+  }
+  void leaving(worker_index w);
+
+ private:
+  struct worker {
+    worker_state state = worker_state::none;
+    bool was_ready = false;
+    bool listed = false;  // in hungry_
+    std::uint32_t live = 0;
+    std::uint64_t tail = 0;  // one past the last position given out
+    std::uint64_t average_ns = 0;
+    std::array<task, ring> tasks{};
+  };
+
+  std::uint32_t window(const worker& w) const;
+  bool hungry(const worker& w) const;
+  void list_if_hungry(worker_index w);
+  void change_live(worker& w, std::int32_t by);
+  void forget_task(worker& w, std::uint64_t position);
+
+  options options_;
+  pool_state state_ = pool_state::running;
+  std::vector<worker> workers_;
+  std::uint32_t present_ = 0;    // starting, ready or leaving
+  std::uint32_t idle_ = 0;       // ready, nothing live
+  std::uint64_t spare_ = 0;      // live beyond each worker's first
+  std::uint64_t under_way_ = 0;  // live in all
+  std::deque<task> pending_;
+  std::deque<worker_index> hungry_;
+  worker_index giving_ = 0;
+  std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
+  std::uint32_t deaths_ = 0;
+  restart_intensity restarts_;
+  restart_intensity start_burst_;
+};
+
+}  // namespace carom::actors

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <signal.h>
+
+#include <carom/actor.hpp>
+#include <carom/detail/exception_codec.hpp>
+#include <carom/errors.hpp>
+
+#include "actors/supervisor.hpp"
+#include "runtime/log.hpp"
+
+// The ways in which a pool ends.
+namespace carom::actors {
+
+using detail::task_node;
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// A worker that was asked to leave and does not is killed after this.
+constexpr seconds leave_after{5};
+/// Between SIGTERM and SIGKILL.
+constexpr milliseconds kill_grace{100};
+
+}  // namespace
+
+void supervisor::close_pool() {
+  drain_inbox();
+  core_.close();
+  dispatch();
+  advance_shutdown();
+}
+
+void supervisor::terminate_pool() {
+  if (core_.state() == supervisor_core::pool_state::terminating) return;
+  core_.terminate();
+  handle_->refuse("the pool has been terminated");
+  drain_inbox();
+  end_all_tasks(std::make_exception_ptr(terminated({})));
+  signal_seats(SIGTERM);
+  shutdown_timer_->arm(kill_grace);
+  run_callbacks();
+  advance_shutdown();
+}
+
+void supervisor::fail_pool(const std::string& cause) {
+  if (core_.state() == supervisor_core::pool_state::failed) return;
+  core_.fail();
+  restart_freq_info info;
+  info.restarts = core_.deaths();
+  info.period = options_.restarts.period;
+  info.cause = cause;
+  const auto error = std::make_exception_ptr(restart_freq_exceeded(info));
+  log()->error("pool '{}' gives up: {}", options_.name, restart_freq_exceeded(info).what());
+  exit_reason_ = make_actor_error(error);
+  handle_->refuse(std::string("the pool has failed: ") + restart_freq_exceeded(info).what());
+  drain_inbox();
+  end_all_tasks(error);
+  signal_seats(SIGTERM);
+  shutdown_timer_->arm(kill_grace);
+  run_callbacks();
+  advance_shutdown();
+}
+
+void supervisor::end_all_tasks(const std::exception_ptr& error) {
+  for (void* task : core_.take_pending()) settle_error(*static_cast<task_node*>(task), error);
+  for (index w = 0; w < seats_.size(); ++w)
+    for (const auto& [position, task] : core_.take_back(w))
+      settle_error(*static_cast<task_node*>(task), error);
+}
+
+void supervisor::advance_shutdown() {
+  if (finished_ || !core_.drained()) return;
+  if (core_.state() == supervisor_core::pool_state::closing && dying_.empty()) {
+    bool asked = false;
+    for (const auto& one : seats_) {
+      if (!one || core_.state(one->index()) == supervisor_core::worker_state::leaving) continue;
+      core_.leaving(one->index());
+      one->ordered = true;
+      one->link().leave();
+      one->watch_writable();
+      asked = true;
+    }
+    if (asked) shutdown_timer_->arm(leave_after);
+  }
+  if (core_.present() == 0 && dying_.empty()) anon_send(caf::actor(this), finish_atom::value);
+}
+
+void supervisor::later(void (supervisor::*what)()) {
+  // Keeps this actor until then.
+  runtime_->events().post([kept = caf::strong_actor_ptr(ctrl()), this, what] {
+    if (!finished_) (this->*what)();
+  });
+}
+
+void supervisor::finish() {
+  if (finished_ || core_.present() != 0 || !dying_.empty()) return;
+  handle_->refuse("the pool is closed");
+  // What slipped in between the last look and the closing of the inbox.
+  task_node* chain = handle_->inbox().close();
+  while (chain) {
+    task_node* next = detail::submit_queue::next(chain);
+    settle_error(*chain, std::make_exception_ptr(pool_closed()));
+    chain = next;
+  }
+  run_callbacks();
+  finished_ = true;
+  runtime_->events().remove(*this);
+  balance_timer_.reset();
+  retry_timer_.reset();
+  shutdown_timer_.reset();
+  obituary_timer_.reset();
+  quit(exit_reason_);
+  // The application may be waiting to take the loop down: nothing of it may be used behind this.
+  runtime_.reset();
+  const auto handle = std::move(handle_);
+  handle->finished();
+}
+
+}  // namespace carom::actors

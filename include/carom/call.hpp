@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/task_entry.hpp>
+#include <carom/export.hpp>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace carom {
+
+namespace detail {
+
+struct call_access;
+
+/// Makes the reply to an actor's request; really a function of the CAF adapter (see actor.hpp).
+using reply_function = void (*)();
+
+/// Chosen where `call` is written: with actor.hpp included, calls know how to reply to actors.
+struct no_adapter {
+  template <class R>
+  static reply_function make() {
+    return nullptr;
+  }
+};
+template <class F>
+struct adapter_query {};
+template <class F>
+no_adapter adapter_of(adapter_query<F>, ...);
+
+}  // namespace detail
+
+/// A function and its packed arguments as a value: copyable, serializable between processes made
+/// of the same binaries, printable by its name. Made by `carom::call`. Not synchronized.
+class CAROM_API packed_call {
+ public:
+  packed_call() = default;
+
+  /// Whether there is a function; a default-made call has none and is refused by pools.
+  bool valid() const noexcept { return entry_ != nullptr; }
+  /// The registered name of the function, else its symbol or type.
+  std::string name() const;
+
+  template <class Archive>
+  void save(Archive& ar, unsigned) const {
+    const detail::code_ref entry = detail::to_code_ref(entry_);
+    const detail::code_ref function = detail::to_code_ref(function_ ? function_ : entry_);
+    ar << entry.module << entry.offset << function.module << function.offset << type_name_
+       << arguments_;
+  }
+  template <class Archive>
+  void load(Archive& ar, unsigned) {
+    detail::code_ref entry, function;
+    ar >> entry.module >> entry.offset >> function.module >> function.offset >> type_name_ >>
+        arguments_;
+    entry_ = detail::resolve_code(entry);
+    function_ = detail::resolve_code(function);
+    reply_ = nullptr;
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned version) {
+    if constexpr (Archive::is_saving::value)
+      save(ar, version);
+    else
+      load(ar, version);
+  }
+
+  friend CAROM_API std::ostream& operator<<(std::ostream& out, const packed_call& call);
+
+ private:
+  friend struct detail::call_access;
+  detail::code_pointer entry_ = nullptr;
+  detail::code_pointer function_ = nullptr;
+  detail::reply_function reply_ = nullptr;
+  std::string type_name_;
+  std::string arguments_;
+};
+
+namespace detail {
+
+struct call_access {
+  static packed_call make(const task_type& type, code_pointer function, reply_function reply,
+                          const blob& arguments) {
+    packed_call made;
+    made.entry_ = type.entry;
+    made.function_ = function;
+    made.reply_ = reply;
+    made.type_name_ = type.type_name;
+    made.arguments_.assign(reinterpret_cast<const char*>(arguments.data()), arguments.size());
+    return made;
+  }
+  static code_pointer entry(const packed_call& call) noexcept { return call.entry_; }
+  static code_pointer function(const packed_call& call) noexcept { return call.function_; }
+  static reply_function reply(const packed_call& call) noexcept { return call.reply_; }
+  static const std::string& type_name(const packed_call& call) noexcept { return call.type_name_; }
+  static std::span<const std::byte> arguments(const packed_call& call) noexcept {
+    return std::as_bytes(std::span(call.arguments_));
+  }
+};
+
+}  // namespace detail
+
+/// Packs `f` and `args` now; runs nothing. What may be passed is what `pool::apply_async` takes.
+/// Throws encoding_error if an argument cannot be packed.
+template <class F, class... As,
+          class Adapter = decltype(adapter_of(detail::adapter_query<std::decay_t<F>>{}, 0))>
+packed_call call(F&& f, As&&... args) {
+  using function = std::decay_t<F>;
+  static_assert(detail::check_callable<function>::value);
+  using task = detail::single_task<function, As...>;
+  const function& fn = f;
+  detail::blob packed;
+  detail::function_codec<function>::pack(packed, fn);
+  detail::pack_arguments<typename task::values>(packed, std::forward<As>(args)...);
+  return detail::call_access::make(task::type, detail::naming_address(fn, task::type.entry),
+                                   Adapter::template make<typename task::result>(), packed);
+}
+
+/// Gives a task a name that does not change between builds: shown in errors and traces, and what
+/// other binaries will know it by. Call it before pools are made; the last name wins. Thread-safe.
+template <class R, class... Ps>
+void register_task(std::string name, R (*f)(Ps...)) {
+  detail::register_code_name(reinterpret_cast<detail::code_pointer>(f), std::move(name));
+}
+
+}  // namespace carom

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/chunk.hpp>
+#include <carom/detail/map_state.hpp>
+#include <carom/detail/task_node.hpp>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <type_traits>
+
+namespace carom::detail {
+
+[[noreturn]] CAROM_API void throw_no_task();
+[[noreturn]] CAROM_API void throw_get_timeout(const task_node& node);
+/// Throws the exception of a settled task that failed or was discarded.
+CAROM_API void throw_if_failed(const task_node& node);
+CAROM_API bool successful(const task_node& node);
+CAROM_API pid_t accepted_by(const task_node& node);
+CAROM_API void discard(task_node& node);
+/// Runs `f` once `node` is settled; logs what it throws.
+CAROM_API void then(task_node& node, std::function<void(std::function<void()>)> where,
+                    std::function<void()> f);
+
+/// Saturates: a timeout of hours::max() is "for ever" and not an overflow.
+template <class Rep, class Period>
+std::optional<std::chrono::nanoseconds> to_nanoseconds(std::chrono::duration<Rep, Period> d) {
+  using std::chrono::duration;
+  constexpr double limit = 4e18;
+  const double ns = duration<double, std::nano>(d).count();
+  if (ns >= limit) return std::nullopt;
+  if (!(ns > 0)) return std::chrono::nanoseconds(0);
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(d);
+}
+
+template <class R>
+R decode_value(const task_node& node) {
+  if constexpr (!std::is_void_v<R>) return std::get<0>(decode<R>(node.payload().bytes()));
+}
+
+/// The element type of map's result, void for a map of void functions.
+template <class R>
+using map_value_t = std::conditional_t<std::is_void_v<R>, void, std::vector<R>>;
+
+template <class R>
+void append_values(const task_node& chunk, std::vector<R>& values);
+
+template <class R>
+map_value_t<R> decode_map(const task_node& parent) {
+  const map_state& map = *parent.find_extra()->map;
+  if constexpr (!std::is_void_v<R>) {
+    std::vector<R> values;
+    std::uint64_t count = 0;
+    for (const task_ref& chunk : map.chunks) count += chunk->find_extra()->chunk->count;
+    values.reserve(count);
+    for (const task_ref& chunk : map.chunks) append_values(*chunk.get(), values);
+    return values;
+  }
+}
+
+template <class R>
+void append_values(const task_node& chunk, std::vector<R>& values) {
+  if constexpr (std::is_arithmetic_v<R> && !std::is_same_v<R, bool>) {
+    std::span<const std::byte> in = chunk.payload().bytes();
+    while (!in.empty()) {
+      const chunk_record record = next_chunk_record(in);
+      if (record.failed) std::rethrow_exception(chunk_error(record));
+      if (record.bytes.size() / sizeof(R) != record.count || record.bytes.size() % sizeof(R))
+        throw encoding_error("a chunk's values are cut short");
+      const std::size_t had = values.size();
+      values.resize(had + record.count);
+      std::memcpy(values.data() + had, record.bytes.data(), record.bytes.size());
+    }
+  } else {
+    read_chunk<R>(
+        chunk, [&](R&& value) { values.push_back(std::move(value)); },
+        [](std::exception_ptr error) { std::rethrow_exception(error); });
+  }
+}
+
+template <class R>
+std::vector<result<R>> decode_try_map(const task_node& parent) {
+  std::vector<result<R>> outcomes;
+  for (const task_ref& chunk : parent.find_extra()->map->chunks)
+    read_chunk<R>(
+        *chunk.get(),
+        [&](auto&&... value) { outcomes.emplace_back(std::forward<decltype(value)>(value)...); },
+        [&](std::exception_ptr error) { outcomes.emplace_back(std::move(error)); });
+  return outcomes;
+}
+
+/// Makes handles: the one door into async_result's private constructor.
+struct result_access {
+  template <template <class> class Handle, class R>
+  static Handle<R> make(task_ref task, R (*decoder)(const task_node&)) {
+    return Handle<R>(std::move(task), decoder);
+  }
+};
+
+}  // namespace carom::detail

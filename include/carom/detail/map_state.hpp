@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/chunk.hpp>
+#include <carom/detail/task_node.hpp>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace carom::detail {
+
+/// The whole of one map call: a parent node that is settled when the last chunk is, or at the
+/// first error. Touched by the loop thread once submitted.
+struct map_state {
+  std::vector<task_ref> chunks;
+  std::size_t unsettled = 0;
+  bool stop_at_error = true;
+};
+
+/// What one chunk has delivered so far.
+struct chunk_state {
+  std::uint64_t count = 0;
+  std::uint64_t first = 0;  // the first item that has not been accounted for
+  bool stop_at_error = true;
+  task_ref parent;  // null for imap
+  blob records;
+};
+
+/// What few tasks have.
+struct task_extra {
+  std::string correlation_id;
+  std::function<void(pid_t)> on_start;
+  bool started = false;
+  std::unique_ptr<map_state> map;
+  std::unique_ptr<chunk_state> chunk;
+};
+
+/// Makes the node of one chunk around its packed payload.
+CAROM_API task_ref make_chunk(const task_type& type, segment_source* segments, code_pointer naming,
+                              std::uint64_t count, bool stop_at_error);
+}  // namespace carom::detail

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/pool_options.hpp>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <optional>
+
+namespace carom::runtime {
+
+/// How much may be under way in a pool at once. Thread-safe.
+class admission {
+ public:
+  admission(std::optional<std::size_t> most, std::optional<std::size_t> most_bytes)
+      : most_(most), most_bytes_(most_bytes) {}
+
+  bool limited() const noexcept { return most_ || most_bytes_; }
+
+  /// Counts a task in if there is room.
+  bool try_enter(std::size_t bytes) {
+    std::lock_guard lock(mutex_);
+    return enter(bytes);
+  }
+  /// Waits for room. False if `end` was called.
+  bool wait_to_enter(std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    bool in = false;
+    changed_.wait(lock, [&] { return ended_ || (in = enter(bytes)); });
+    return in;
+  }
+  void leave(std::size_t bytes) {
+    {
+      std::lock_guard lock(mutex_);
+      --count_;
+      bytes_ -= bytes;
+    }
+    changed_.notify_all();
+  }
+  /// Nobody waits any more.
+  void end() {
+    {
+      std::lock_guard lock(mutex_);
+      ended_ = true;
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  bool enter(std::size_t bytes) {
+    if (most_ && count_ >= *most_) return false;
+    // One that is larger than the limit passes alone; otherwise it never could.
+    if (most_bytes_ && count_ != 0 && bytes_ + bytes > *most_bytes_) return false;
+    ++count_;
+    bytes_ += bytes;
+    return true;
+  }
+
+  std::optional<std::size_t> most_;
+  std::optional<std::size_t> most_bytes_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t count_ = 0;
+  std::size_t bytes_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace carom::runtime

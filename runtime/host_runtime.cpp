@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/host_runtime.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <carom/errors.hpp>
+
+#include "runtime/direct_fork.hpp"
+#include "runtime/log.hpp"
+#include "runtime/process_state.hpp"
+
+namespace carom::runtime {
+
+/// Shared with the loop's thread, so that the last pool may go on that thread itself.
+struct host_runtime::impl final : fork_server::events {
+  loop events_loop;
+  fork_server* server = nullptr;  // the process's; null where only direct forks are possible
+  std::unique_ptr<loop::watch> readable;
+  std::unique_ptr<loop::watch> writable;
+  std::unordered_map<std::uint64_t, worker_events*> listeners;
+  std::unordered_map<std::uint64_t, direct_child> direct;
+
+  void watch_server() {
+    if (!server) return;
+    readable = events_loop.on_readable(server->fd(), [this] {
+      server->read(*this);
+      watch_writable();
+      if (server->contact_lost()) readable.reset();
+    });
+  }
+
+  void watch_writable() {
+    if (!server->wants_write()) {
+      writable.reset();
+    } else if (!writable) {
+      writable = events_loop.on_writable(server->fd(), [this] {
+        server->flush();
+        // Not from inside the watch's own call.
+        if (!server->wants_write()) events_loop.post([this] { watch_writable(); });
+      });
+    }
+  }
+
+  worker_events* listener(std::uint64_t id) {
+    const auto it = listeners.find(id);
+    return it == listeners.end() ? nullptr : it->second;
+  }
+
+  void forked(std::uint64_t id, pid_t pid, unique_fd pidfd) override {
+    if (auto* to = listener(id)) to->forked(id, pid, std::move(pidfd));
+  }
+  void fork_failed(std::uint64_t id, int error) override {
+    if (auto* to = listener(id)) to->fork_failed(id, error);
+  }
+  void exited(std::uint64_t id, const exit_info& info) override {
+    if (auto* to = listener(id)) to->exited(id, info);
+  }
+  void lost_contact() override {
+    log()->error(
+        "keeper and fork server are both gone; no worker can be made until the program restarts");
+  }
+
+  void direct_exited(std::uint64_t id) {
+    const auto it = direct.find(id);
+    if (it == direct.end()) return;
+    const exit_info info = it->second.reap();
+    direct.erase(it);
+    exited(id, info);
+  }
+};
+
+std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
+  auto& state = process_state::instance();
+  std::lock_guard lock(state.mutex);
+  auto found = state.runtime.lock();
+  if (!found || !found->impl_->server) {
+    try {
+      state.start_fork_server();
+    } catch (const start_method_error&) {
+      // A direct fork does without; its workers then learn of the host's end by their channels.
+      if (method != start_method::fork) throw;
+    }
+  }
+  if (!found) {
+    found.reset(new host_runtime);
+    state.runtime = found;
+  }
+  return found;
+}
+
+host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
+  impl_->server = process_state::instance().server.get();
+  impl_->watch_server();
+  // The host's signals are the host's threads' business.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([shared = impl_] {
+    ::pthread_setname_np(::pthread_self(), "carom-loop");
+    shared->events_loop.run();
+    shared->readable.reset();
+    shared->writable.reset();
+    shared->direct.clear();
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+host_runtime::~host_runtime() {
+  impl_->events_loop.stop();
+  if (impl_->events_loop.in_loop_thread())
+    thread_.detach();
+  else
+    thread_.join();
+}
+
+loop& host_runtime::events() noexcept { return impl_->events_loop; }
+
+std::uint64_t host_runtime::next_worker_id() {
+  auto& state = process_state::instance();
+  std::lock_guard lock(state.mutex);
+  return state.next_worker_id++;
+}
+
+void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd worker_end,
+                               worker_events& to) {
+  impl_->listeners[id] = &to;
+  if (method == start_method::forkserver) {
+    if (!impl_->server) {
+      to.fork_failed(id, ESRCH);
+      return;
+    }
+    impl_->server->fork(id, std::move(worker_end));
+    impl_->watch_writable();
+    return;
+  }
+  direct_child child = fork_directly(std::move(worker_end), current_child_hooks());
+  if (!child.valid()) {
+    const int error = child.error();
+    impl_->events_loop.post([shared = impl_, id, error] { shared->fork_failed(id, error); });
+    return;
+  }
+  if (impl_->server) {
+    impl_->server->adopt(id, child.pid(), child.pidfd());
+    impl_->watch_writable();
+  }
+  unique_fd for_listener = child.duplicate_pidfd();
+  const pid_t pid = child.pid();
+  child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
+    raw->events_loop.post([raw, id] { raw->direct_exited(id); });
+    if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
+  });
+  impl_->direct.emplace(id, std::move(child));
+  to.forked(id, pid, std::move(for_listener));
+}
+
+void host_runtime::signal_group(std::uint64_t id, int signal) {
+  if (auto it = impl_->direct.find(id); it != impl_->direct.end()) {
+    it->second.signal_group(signal);
+  } else if (impl_->server) {
+    impl_->server->signal_group(id, signal);
+    impl_->watch_writable();
+  }
+}
+
+void host_runtime::forget(std::uint64_t id) { impl_->listeners.erase(id); }
+
+}  // namespace carom::runtime

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/loop.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <thread>
+#include <vector>
+
+#include "runtime/loop_thread.hpp"
+
+namespace carom::runtime {
+
+namespace asio = boost::asio;
+
+struct loop::impl {
+  asio::io_context io{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
+  std::vector<poller*> pollers;
+  std::atomic<std::thread::id> thread{};
+  std::atomic<bool> stopped{false};
+
+  bool poll_all() {
+    bool again = false;
+    // By index: a poller may add or remove pollers.
+    for (std::size_t i = 0; i < pollers.size(); ++i) again |= pollers[i]->poll();
+    return again;
+  }
+};
+
+namespace {
+
+thread_local bool runs_loop = false;
+
+using wait_type = asio::posix::stream_descriptor::wait_type;
+
+/// Shared with the handlers under way, which find out through `alive` that the watch is gone.
+struct watch_state : std::enable_shared_from_this<watch_state> {
+  asio::posix::stream_descriptor descriptor;
+  wait_type event;
+  std::function<void()> call;
+  bool alive = true;
+
+  watch_state(asio::io_context& io, int fd, wait_type wanted, std::function<void()> f)
+      : descriptor(io, fd), event(wanted), call(std::move(f)) {}
+
+  void wait() {
+    descriptor.async_wait(event, [self = shared_from_this()](boost::system::error_code error) {
+      if (error || !self->alive) return;
+      self->call();
+      if (self->alive) self->wait();
+    });
+  }
+};
+
+class asio_watch final : public loop::watch {
+ public:
+  asio_watch(asio::io_context& io, int fd, wait_type event, std::function<void()> call)
+      : state_(std::make_shared<watch_state>(io, fd, event, std::move(call))) {
+    state_->wait();
+  }
+  ~asio_watch() override {
+    state_->alive = false;
+    state_->descriptor.release();
+  }
+
+ private:
+  std::shared_ptr<watch_state> state_;
+};
+
+class asio_timer final : public loop::timer {
+ public:
+  asio_timer(asio::io_context& io, std::function<void()> call)
+      : timer_(io), shared_(std::make_shared<shared>(shared{std::move(call), 0})) {}
+  ~asio_timer() override { ++shared_->round; }
+
+  void arm(std::chrono::nanoseconds after) override {
+    timer_.expires_after(after);
+    timer_.async_wait([round = ++shared_->round, s = shared_](boost::system::error_code error) {
+      if (!error && s->round == round) s->call();
+    });
+  }
+  void cancel() override {
+    ++shared_->round;
+    timer_.cancel();
+  }
+
+ private:
+  struct shared {
+    std::function<void()> call;
+    std::uint64_t round;
+  };
+  asio::steady_timer timer_;
+  std::shared_ptr<shared> shared_;
+};
+
+}  // namespace
+
+loop::loop() : impl_(std::make_unique<impl>()) {}
+loop::~loop() = default;
+
+void loop::run() {
+  impl_->thread = std::this_thread::get_id();
+  runs_loop = true;
+  while (!impl_->stopped.load(std::memory_order_acquire)) {
+    if (impl_->poll_all())
+      impl_->io.poll();
+    else
+      impl_->io.run_one();
+  }
+}
+
+bool on_loop_thread() noexcept { return runs_loop; }
+
+void loop::stop() {
+  impl_->stopped.store(true, std::memory_order_release);
+  post([] {});
+}
+
+bool loop::in_loop_thread() const noexcept { return impl_->thread == std::this_thread::get_id(); }
+
+void loop::post(void (*task)(void*), void* argument) {
+  asio::post(impl_->io, [task, argument] { task(argument); });
+}
+void loop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
+
+std::unique_ptr<loop::watch> loop::on_readable(int fd, std::function<void()> call) {
+  return std::make_unique<asio_watch>(impl_->io, fd, wait_type::wait_read, std::move(call));
+}
+std::unique_ptr<loop::watch> loop::on_writable(int fd, std::function<void()> call) {
+  return std::make_unique<asio_watch>(impl_->io, fd, wait_type::wait_write, std::move(call));
+}
+std::unique_ptr<loop::timer> loop::make_timer(std::function<void()> call) {
+  return std::make_unique<asio_timer>(impl_->io, std::move(call));
+}
+
+void loop::add(poller& asked) { impl_->pollers.push_back(&asked); }
+void loop::remove(poller& asked) { std::erase(impl_->pollers, &asked); }
+
+}  // namespace carom::runtime

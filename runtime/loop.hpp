@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+namespace carom::runtime {
+
+/// One thread's event loop, an Asio io_context behind a seam. `post` and `stop` are thread-safe;
+/// all else belongs to the thread that runs the loop, or to nobody while it does not run.
+class loop {
+ public:
+  using nanoseconds = std::chrono::nanoseconds;
+
+  /// Asked between events; says whether it wants to be asked again before the loop may sleep.
+  struct poller {
+    virtual bool poll() = 0;
+
+   protected:
+    ~poller() = default;
+  };
+
+  /// Calls back whenever the descriptor is ready, until it is destroyed.
+  class watch {
+   public:
+    virtual ~watch() = default;
+  };
+  /// Calls back once per `arm`; arming again or destroying it takes the former call back.
+  class timer {
+   public:
+    virtual ~timer() = default;
+    virtual void arm(nanoseconds after) = 0;
+    virtual void cancel() = 0;
+  };
+
+  loop();
+  ~loop();
+
+  /// Runs until `stop`.
+  void run();
+  void stop();
+  bool in_loop_thread() const noexcept;
+
+  /// Runs `task(argument)` on the loop, after what was posted before.
+  void post(void (*task)(void*), void* argument);
+  void post(std::function<void()> task);
+
+  /// The descriptor stays the caller's, who destroys the watch before closing it.
+  std::unique_ptr<watch> on_readable(int fd, std::function<void()> call);
+  std::unique_ptr<watch> on_writable(int fd, std::function<void()> call);
+  std::unique_ptr<timer> make_timer(std::function<void()> call);
+
+  void add(poller& asked);
+  void remove(poller& asked);
+
+ private:
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+}  // namespace carom::runtime

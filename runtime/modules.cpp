@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/modules.hpp"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <carom/errors.hpp>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+
+namespace carom::runtime {
+namespace {
+
+using address = std::uintptr_t;
+
+struct range {
+  address begin;
+  address end;
+};
+
+struct module {
+  module_info info;
+  address base = 0;
+  std::vector<range> executable;
+
+  bool contains(address at) const {
+    return std::any_of(executable.begin(), executable.end(),
+                       [at](range r) { return at >= r.begin && at < r.end; });
+  }
+};
+
+/// The modules of this process in the order in which they were met; an index stays valid.
+struct module_table {
+  std::mutex mutex;
+  std::deque<module> known;
+  std::atomic<std::size_t> count{0};
+};
+
+module_table& table() {
+  static auto* one = new module_table;  // outlives whatever ends late
+  return *one;
+}
+
+struct peer_module {
+  bool resolved = false;
+  module local;
+};
+
+std::vector<peer_module>& peers() {
+  static auto* one = new std::vector<peer_module>;
+  return *one;
+}
+
+std::string hex(std::span<const unsigned char> bytes) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string text;
+  for (unsigned char byte : bytes) {
+    text += digits[byte >> 4];
+    text += digits[byte & 15];
+  }
+  return text;
+}
+
+/// The GNU build-id note of a loaded module.
+std::string find_build_id(const dl_phdr_info& loaded) {
+  for (int i = 0; i < loaded.dlpi_phnum; ++i) {
+    const auto& header = loaded.dlpi_phdr[i];
+    if (header.p_type != PT_NOTE) continue;
+    address at = loaded.dlpi_addr + header.p_vaddr;
+    const address end = at + header.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      const auto& note = *reinterpret_cast<const ElfW(Nhdr)*>(at);
+      const address name = at + sizeof note;
+      const address content = name + (note.n_namesz + 3) / 4 * 4;
+      if (content + note.n_descsz > end) break;
+      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4)
+        return hex({reinterpret_cast<const unsigned char*>(content), note.n_descsz});
+      at = content + (note.n_descsz + 3) / 4 * 4;
+    }
+  }
+  return {};
+}
+
+/// For modules linked without a build-id: the file itself.
+std::string file_identity(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "file:" + path;
+  return "file:" + path + ":" + std::to_string(status.st_size) + ":" +
+         std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+}
+
+std::string own_path() {
+  std::array<char, 4096> path{};
+  const auto length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  return length > 0 ? std::string(path.data(), static_cast<std::size_t>(length)) : "";
+}
+
+module describe(const dl_phdr_info& loaded) {
+  module found;
+  found.base = loaded.dlpi_addr;
+  found.info.path = loaded.dlpi_name && *loaded.dlpi_name ? loaded.dlpi_name : own_path();
+  found.info.build_id = find_build_id(loaded);
+  if (found.info.build_id.empty()) found.info.build_id = file_identity(found.info.path);
+  for (int i = 0; i < loaded.dlpi_phnum; ++i) {
+    const auto& header = loaded.dlpi_phdr[i];
+    if (header.p_type == PT_LOAD && (header.p_flags & PF_X))
+      found.executable.push_back(
+          {loaded.dlpi_addr + header.p_vaddr, loaded.dlpi_addr + header.p_vaddr + header.p_memsz});
+  }
+  return found;
+}
+
+std::vector<module> loaded_modules() {
+  std::vector<module> found;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* out) {
+        static_cast<std::vector<module>*>(out)->push_back(describe(*info));
+        return 0;
+      },
+      &found);
+  return found;
+}
+
+/// Adds what is not known yet; the caller holds the lock.
+void scan_locked(module_table& t) {
+  for (module& found : loaded_modules()) {
+    const bool known = std::any_of(t.known.begin(), t.known.end(), [&](const module& m) {
+      return m.base == found.base && m.info.build_id == found.info.build_id;
+    });
+    if (!known) t.known.push_back(std::move(found));
+  }
+  t.count.store(t.known.size(), std::memory_order_release);
+}
+
+std::optional<detail::code_ref> find_locked(module_table& t, address at) {
+  for (std::size_t i = 0; i < t.known.size(); ++i)
+    if (t.known[i].contains(at)) return detail::code_ref{i, at - t.known[i].base};
+  return std::nullopt;
+}
+
+peer_module find_here(const module_info& wanted) {
+  const auto search = [&]() -> peer_module {
+    for (module& m : loaded_modules())
+      if (m.info.build_id == wanted.build_id) return {true, std::move(m)};
+    return {};
+  };
+  peer_module found = search();
+  if (!found.resolved && !wanted.path.empty() &&
+      ::dlopen(wanted.path.c_str(), RTLD_NOW | RTLD_GLOBAL))
+    found = search();
+  return found;
+}
+
+std::map<detail::code_pointer, std::string>& names() {
+  static auto* one = new std::map<detail::code_pointer, std::string>;
+  return *one;
+}
+
+std::mutex& names_mutex() {
+  static auto* one = new std::mutex;
+  return *one;
+}
+
+std::string demangle(const char* mangled) {
+  int status = 0;
+  std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  return status == 0 && text ? text.get() : mangled;
+}
+
+}  // namespace
+
+std::size_t module_count() noexcept { return table().count.load(std::memory_order_acquire); }
+
+module_info module_at(std::size_t index) {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  return t.known.at(index).info;
+}
+
+void scan_modules() {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  scan_locked(t);
+}
+
+void set_peer_modules(const std::vector<module_info>& modules) {
+  peers().clear();
+  const auto here = loaded_modules();
+  for (const module_info& wanted : modules) {
+    auto it = std::find_if(here.begin(), here.end(),
+                           [&](const module& m) { return m.info.build_id == wanted.build_id; });
+    peers().push_back(it != here.end() ? peer_module{true, *it} : find_here(wanted));
+  }
+}
+
+void add_peer_module(const module_info& module) { peers().push_back(find_here(module)); }
+
+}  // namespace carom::runtime
+
+namespace carom::detail {
+
+using namespace carom::runtime;
+
+code_ref to_code_ref(code_pointer code) {
+  // The same few functions are sent again and again; a direct-mapped cache finds them.
+  struct entry {
+    code_pointer code = nullptr;
+    code_ref ref;
+  };
+  constexpr std::size_t entries = 64;
+  thread_local std::array<entry, entries> cache;
+  const auto at = reinterpret_cast<std::uintptr_t>(code);
+  entry& cached = cache[(at >> 4 ^ at >> 10) % entries];
+  if (cached.code == code && code) return cached.ref;
+
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  auto found = find_locked(t, at);
+  if (!found) {
+    scan_locked(t);
+    found = find_locked(t, at);
+  }
+  if (!found)
+    throw unknown_task({.task_name = {},
+                        .reason = "its address lies in no loaded module: pass a function of the "
+                                  "program or of a shared library"});
+  cached = {code, *found};
+  return *found;
+}
+
+code_pointer resolve_code(code_ref ref) {
+  const auto& known = peers();
+  // In a process that is nobody's worker, addresses are its own.
+  if (known.empty()) {
+    auto& t = table();
+    std::lock_guard lock(t.mutex);
+    if (t.known.empty()) scan_locked(t);
+    if (ref.module < t.known.size()) {
+      const auto& m = t.known[ref.module];
+      if (m.contains(m.base + ref.offset))
+        return reinterpret_cast<code_pointer>(m.base + ref.offset);
+    }
+  } else if (ref.module < known.size() && known[ref.module].resolved) {
+    const auto& m = known[ref.module].local;
+    if (m.contains(m.base + ref.offset)) return reinterpret_cast<code_pointer>(m.base + ref.offset);
+  }
+  throw unknown_task(
+      {.task_name = {},
+       .reason = "it is not in this process: sender and worker must be the same binary, or the "
+                 "library that holds it must be loadable from its path in the worker"});
+}
+
+std::string code_name(code_pointer function, const char* fallback) {
+  {
+    std::lock_guard lock(names_mutex());
+    if (auto it = names().find(function); it != names().end()) return it->second;
+  }
+  ::Dl_info info{};
+  if (::dladdr(reinterpret_cast<void*>(function), &info) && info.dli_sname &&
+      info.dli_saddr == reinterpret_cast<void*>(function)) {
+    std::string name = demangle(info.dli_sname);
+    // The entry of a lambda or function object is carom's own: its type says more.
+    if (!name.starts_with("carom::detail::")) return name.substr(0, name.find('('));
+  }
+  return demangle(fallback);
+}
+
+void register_code_name(code_pointer function, std::string name) {
+  std::lock_guard lock(names_mutex());
+  names()[function] = std::move(name);
+}
+
+}  // namespace carom::detail

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/code.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace carom::runtime {
+
+/// A loaded module as it is told to other processes.
+struct module_info {
+  std::string build_id;
+  std::string path;
+};
+
+/// How many modules this process has told of so far; grows as libraries are loaded.
+std::size_t module_count() noexcept;
+/// Module number `index`, below module_count().
+module_info module_at(std::size_t index);
+/// Looks at what is loaded now. Call it once before other processes are made.
+void scan_modules();
+
+/// The peer's modules, by which `resolve_code` understands its addresses: this process becomes
+/// another's worker. A module that is not loaded here is loaded from its path if it has the same
+/// build-id; otherwise what lies in it is unknown_task.
+void set_peer_modules(const std::vector<module_info>& modules);
+void add_peer_module(const module_info& module);
+
+}  // namespace carom::runtime

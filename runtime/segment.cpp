@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/segment.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bit>
+#include <carom/errors.hpp>
+#include <new>
+#include <system_error>
+#include <utility>
+
+namespace carom::runtime {
+namespace {
+
+constexpr std::size_t retained_bytes = 256 * 1024 * 1024;
+
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+std::uint64_t next_ticket() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+/// Few sizes, so that segments are used again; exact beyond 64 MiB, where waste would hurt.
+std::size_t round_up(std::size_t bytes) {
+  constexpr std::size_t smallest = 128 * 1024, exact_from = 64 * 1024 * 1024, page = 4096;
+  const std::size_t whole = bytes + segment::header_size;
+  if (whole < bytes) throw std::bad_alloc();
+  if (whole <= smallest) return smallest;
+  // A power of two would nearly double what is just above one: 8 MiB and a header is usual.
+  if (whole <= exact_from) {
+    const std::size_t step = std::bit_floor(whole) / 8;
+    return (whole + step - 1) / step * step;
+  }
+  return (whole + page - 1) / page * page;
+}
+
+}  // namespace
+
+mapping::mapping(int fd, std::size_t size, access rights) : size_(size), owner_(::getpid()) {
+  const int protection = rights == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* at = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) fail("cannot map shared memory");
+  data_ = static_cast<std::byte*>(at);
+  ::madvise(at, size, MADV_DONTFORK);
+}
+
+mapping::mapping(mapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      owner_(other.owner_) {}
+
+mapping& mapping::operator=(mapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(owner_, other.owner_);
+  return *this;
+}
+
+mapping::~mapping() {
+  // A forked copy has no such mapping: what lies there now is somebody else's.
+  if (data_ && owner_ == ::getpid()) ::munmap(data_, size_);
+}
+
+unique_fd make_shared_memory(const char* name, std::size_t size) {
+  unique_fd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) fail("cannot make shared memory");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) fail("cannot size shared memory");
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
+    fail("cannot seal shared memory");
+  return fd;
+}
+
+void seal_against_writing(const unique_fd& memory) {
+  if (::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE) != 0)
+    fail("cannot seal shared memory against writing");
+}
+
+bool is_sealed_memory(int fd, std::size_t size) noexcept {
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  struct stat status {};
+  return seals >= 0 && (seals & F_SEAL_SHRINK) && ::fstat(fd, &status) == 0 &&
+         static_cast<std::size_t>(status.st_size) >= size;
+}
+
+segment::segment(std::size_t size, bool workers_write)
+    : ticket(next_ticket()),
+      capacity(size - header_size),
+      fd(make_shared_memory("carom-segment", size)),
+      memory(fd.get(), size, mapping::access::read_write) {
+  if (!workers_write) seal_against_writing(fd);
+}
+
+argument_segments& argument_segments::instance() {
+  // Never destroyed: results may be held by objects that live until the very end.
+  static auto* one = new argument_segments;
+  return *one;
+}
+
+void argument_segments::forget_if_forked() {
+  if (owner_ == ::getpid()) return;
+  owner_ = ::getpid();
+  free_.clear();
+  free_bytes_ = 0;
+  dropped_.clear();
+}
+
+detail::segment_source::block argument_segments::acquire(std::size_t bytes) {
+  const std::size_t size = round_up(bytes);
+  std::unique_ptr<segment> found;
+  {
+    std::lock_guard lock(mutex_);
+    forget_if_forked();
+    if (auto it = free_.find(size); it != free_.end()) {
+      found = std::move(it->second);
+      free_.erase(it);
+      free_bytes_ -= size;
+    }
+  }
+  if (!found) found = std::make_unique<segment>(size, false);
+  segment* handed = found.release();
+  return {handed->data(), handed->capacity, handed};
+}
+
+void argument_segments::release(void* handle) noexcept {
+  std::unique_ptr<segment> back(static_cast<segment*>(handle));
+  const std::size_t size = back->memory.size();
+  std::lock_guard lock(mutex_);
+  forget_if_forked();
+  if (free_bytes_ + size <= retained_bytes) {
+    free_bytes_ += size;
+    free_.emplace(size, std::move(back));
+  } else {
+    dropped_.push_back(back->ticket);
+    has_dropped_.store(true, std::memory_order_relaxed);
+  }
+}
+
+std::vector<std::uint64_t> argument_segments::take_dropped() {
+  std::lock_guard lock(mutex_);
+  has_dropped_.store(false, std::memory_order_relaxed);
+  return std::exchange(dropped_, {});
+}
+
+result_segments& result_segments::instance() {
+  static result_segments one;
+  return one;
+}
+
+void* result_segments::handle(std::shared_ptr<segment> lent) {
+  return new std::shared_ptr<segment>(std::move(lent));
+}
+
+detail::segment_source::block result_segments::acquire(std::size_t) { throw std::bad_alloc(); }
+
+void result_segments::release(void* handle) noexcept {
+  std::unique_ptr<std::shared_ptr<segment>> lent(static_cast<std::shared_ptr<segment>*>(handle));
+  (*lent)->lent.store(false, std::memory_order_release);
+  (*lent)->in_use().store(0, std::memory_order_release);
+}
+
+}  // namespace carom::runtime

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/worker_link.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <new>
+#include <system_error>
+
+#include "runtime/modules.hpp"
+
+namespace carom::runtime {
+
+using namespace serialization;
+
+namespace {
+
+/// A worker that asks for more has lost its mind.
+constexpr std::size_t most_result_segments = 64;
+
+}  // namespace
+
+worker_link::worker_link(std::uint64_t worker_id, const setup_message& setup)
+    : worker_link(worker_id, setup, channel::make_pair(),
+                  make_shared_memory("carom-worker-page", sizeof(worker_page))) {}
+
+worker_link::worker_link(std::uint64_t worker_id, const setup_message& setup,
+                         std::pair<channel, channel> ends, unique_fd memory)
+    : channel_(std::move(ends.first)),
+      worker_end_(std::move(ends.second)),
+      memory_(memory.get(), sizeof(worker_page), mapping::access::read_write),
+      page_(reinterpret_cast<worker_page*>(memory_.data())),
+      tasks_(*page_),
+      results_(*page_),
+      modules_told_(setup.modules.size()) {
+  page_->header.magic = page_magic;
+  page_->header.worker_id = worker_id;
+  // From the first result on: the link begins with nothing to poll.
+  page_->header.host_armed.store(1, std::memory_order_relaxed);
+
+  auto packed = pack_message(worker_message_kind::setup, setup);
+  if (packed.size() <= channel::max_bytes) {
+    send(std::move(packed), {memory.get()});
+    return;
+  }
+  // A large initializer: the set-up itself goes through memory.
+  unique_fd carrier = make_shared_memory("carom-setup", packed.size());
+  {
+    mapping at(carrier.get(), packed.size(), mapping::access::read_write);
+    std::memcpy(at.data(), packed.data(), packed.size());
+  }
+  send(pack_message(worker_message_kind::setup), {memory.get(), carrier.get()});
+}
+
+std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::blob& payload) {
+  if (module_count() != modules_told_) tell_new_modules();
+  if (payload.segment()) {
+    const auto& held = *static_cast<const segment*>(payload.segment());
+    if (tickets_told_.insert(held.ticket).second) tell_segment(held, false);
+    frame.flags |= flag_segment;
+    frame.ticket = held.ticket;
+    frame.length = payload.size();
+  } else {
+    frame.payload = payload.bytes();
+  }
+  return tasks_.write(frame);
+}
+
+void worker_link::publish() {
+  if (tasks_.publish()) send(pack_message(worker_message_kind::tasks));
+}
+
+void worker_link::release_results(std::uint64_t count) {
+  results_.release(count);
+  if (tasks_.take_waiter(worker_wait::results)) send(pack_message(worker_message_kind::tasks));
+}
+
+void worker_link::leave() { send(pack_message(worker_message_kind::leave)); }
+
+void worker_link::forget_segment(std::uint64_t ticket) {
+  if (tickets_told_.erase(ticket))
+    send(pack_message(worker_message_kind::forget, ticket_message{ticket}));
+}
+
+void worker_link::tell_new_modules() {
+  for (; modules_told_ < module_count(); ++modules_told_) {
+    const module_info info = module_at(modules_told_);
+    send(pack_message(worker_message_kind::module, module_record{info.build_id, info.path}));
+  }
+}
+
+void worker_link::tell_segment(const segment& told, bool writable) {
+  send(pack_message(worker_message_kind::segment,
+                    segment_message{told.ticket, told.memory.size(), writable}),
+       {told.fd.get()});
+}
+
+void worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
+  // Bells are not counted: a worker that is awake need not look for them.
+  const bool bell =
+      bytes.size() == 1 && bytes[0] == static_cast<std::byte>(worker_message_kind::tasks);
+  if (!bell) page_->header.control_count.fetch_add(1, std::memory_order_seq_cst);
+  if (unsent_.empty()) {
+    const std::error_code error = channel_.send(bytes, fds);
+    if (!error) return;
+    // A dead worker's death is told elsewhere; a full channel wakes without another bell.
+    if (error != std::errc::operation_would_block || bell) return;
+  } else if (bell) {
+    return;
+  }
+  unsent_message late{std::move(bytes), {}};
+  for (int fd : fds) late.fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  unsent_.push_back(std::move(late));
+}
+
+void worker_link::flush() {
+  while (!unsent_.empty()) {
+    std::vector<int> fds;
+    for (const unique_fd& fd : unsent_.front().fds) fds.push_back(fd.get());
+    const std::error_code error = channel_.send(unsent_.front().bytes, fds);
+    if (error == std::errc::operation_would_block) return;
+    unsent_.pop_front();
+  }
+}
+
+bool worker_link::read(listener& to) {
+  message received;
+  for (;;) {
+    const std::error_code error = channel_.receive(received);
+    if (!error)
+      receive(received, to);
+    else if (error == channel_errc::oversized || error == channel_errc::descriptors_lost)
+      to.worker_corrupt("it sent a message that no worker sends");
+    else
+      return error == std::errc::operation_would_block;
+  }
+}
+
+void worker_link::receive(message& received, listener& to) {
+  const auto kind = kind_of(received.bytes);
+  try {
+    switch (kind.value_or(worker_message_kind::setup)) {
+      case worker_message_kind::results: return to.worker_rang();
+      case worker_message_kind::ready: return to.worker_ready();
+      case worker_message_kind::start_failed:
+        return to.worker_start_failed(std::span<const std::byte>(received.bytes).subspan(1));
+      case worker_message_kind::need_segment:
+        return grant_segment(unpack_message<need_segment_message>(received.bytes).bytes, to);
+      case worker_message_kind::dropped:
+        result_segments_.erase(unpack_message<ticket_message>(received.bytes).ticket);
+        return;
+      default: to.worker_corrupt("it sent a message that no worker sends");
+    }
+  } catch (const encoding_error&) {
+    to.worker_corrupt("it sent a message that cannot be read");
+  }
+}
+
+void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
+  if (result_segments_.size() >= most_result_segments)
+    return to.worker_corrupt("it asked for more segments than a worker uses");
+  try {
+    if (bytes > (std::uint64_t{1} << 46)) throw std::bad_alloc();
+    constexpr std::uint64_t page = 4096;
+    const std::uint64_t size = (bytes + segment::header_size + page - 1) / page * page;
+    auto granted = std::make_shared<segment>(size, true);
+    result_segments_.emplace(granted->ticket, granted);
+    tell_segment(*granted, true);
+  } catch (const std::exception&) {
+    // No ticket: the worker turns that into the task's error.
+    send(pack_message(worker_message_kind::segment, segment_message{}));
+  }
+}
+
+std::shared_ptr<segment> worker_link::lend(std::uint64_t ticket, std::uint64_t length) {
+  const auto it = result_segments_.find(ticket);
+  if (it == result_segments_.end() || length > it->second->capacity) return nullptr;
+  if (it->second->lent.exchange(true)) return nullptr;
+  return it->second;
+}
+
+}  // namespace carom::runtime

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "runtime/channel.hpp"
+#include "runtime/result_ring.hpp"
+#include "runtime/segment.hpp"
+#include "runtime/task_ring.hpp"
+#include "serialization/worker_messages.hpp"
+
+namespace carom::runtime {
+
+/// The host's end of one worker generation: page, channel, segments. Belongs to the loop's thread.
+class worker_link {
+ public:
+  /// What the worker said over the channel, in `read`.
+  struct listener {
+    virtual void worker_ready() = 0;
+    virtual void worker_start_failed(std::span<const std::byte> exception) = 0;
+    virtual void worker_rang() = 0;
+    /// It broke the rules: it is to be ended.
+    virtual void worker_corrupt(const char* what) = 0;
+
+   protected:
+    ~listener() = default;
+  };
+
+  /// Throws std::system_error.
+  worker_link(std::uint64_t worker_id, const serialization::setup_message& setup);
+
+  /// The worker's end of the channel, once; the set-up message waits in it.
+  unique_fd take_worker_end() noexcept { return worker_end_.release(); }
+  int fd() const noexcept { return channel_.fd(); }
+  bool wants_write() const noexcept { return !unsent_.empty(); }
+
+  task_producer& tasks() noexcept { return tasks_; }
+  result_consumer& results() noexcept { return results_; }
+
+  /// Writes a task behind the others; its position, or nothing if the worker's ring is full.
+  /// `payload` must stay until the task is settled if it lies in a segment.
+  std::optional<std::uint64_t> write(task_frame frame, const detail::blob& payload);
+  /// Shows the worker what was written, and wakes it if need be.
+  void publish();
+  /// Gives back the room of `count` results.
+  void release_results(std::uint64_t count);
+  void leave();
+  void forget_segment(std::uint64_t ticket);
+
+  /// Receives until there is nothing left. False when the worker's end is closed.
+  bool read(listener& to);
+  /// Sends what had no room.
+  void flush();
+
+  /// The result segment named by a frame, lent to whoever reads the result; null if the worker may
+  /// not speak of it.
+  std::shared_ptr<segment> lend(std::uint64_t ticket, std::uint64_t length);
+
+  const page_header& header() const noexcept { return page_->header; }
+
+ private:
+  void send(std::vector<std::byte> bytes, std::vector<int> fds = {});
+  void tell_new_modules();
+  void tell_segment(const segment& told, bool writable);
+  void grant_segment(std::uint64_t bytes, listener& to);
+  void receive(message& received, listener& to);
+
+  struct unsent_message {
+    std::vector<std::byte> bytes;
+    std::vector<unique_fd> fds;
+  };
+
+  channel channel_;
+  channel worker_end_;
+  mapping memory_;
+  worker_page* page_;
+  task_producer tasks_;
+  result_consumer results_;
+  std::size_t modules_told_;
+  std::unordered_set<std::uint64_t> tickets_told_;
+  std::map<std::uint64_t, std::shared_ptr<segment>> result_segments_;
+  std::deque<unsent_message> unsent_;
+
+  worker_link(std::uint64_t worker_id, const serialization::setup_message& setup,
+              std::pair<channel, channel> ends, unique_fd memory);
+};
+
+}  // namespace carom::runtime

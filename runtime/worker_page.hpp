@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+/// The memory that the host shares with one worker: a ring of tasks, a ring of results, claims.
+/// Plain layout only; `task_ring.hpp` and `result_ring.hpp` hold the rules. Both sides check what
+/// they read: the other may be corrupt or dead at any instruction.
+namespace carom::runtime {
+
+inline constexpr std::uint32_t ring_slots = 512;
+inline constexpr std::uint32_t ring_bytes = 128 * 1024;
+/// A payload up to this size goes through the ring; a larger one in a segment.
+inline constexpr std::uint32_t largest_inline = 64 * 1024;
+inline constexpr std::uint64_t page_magic = 0x6361726f6d706731;  // "carompg1"
+
+/// What has become of a task slot. The claim word is {position << 3 | state}: a stale claim never
+/// matches a slot that has been used again.
+enum class claim_state : std::uint64_t { queued, running, done, revoked, condemned };
+
+constexpr std::uint64_t claim_word(std::uint64_t position, claim_state state) {
+  return position << 3 | static_cast<std::uint64_t>(state);
+}
+
+enum task_flags : std::uint32_t {
+  flag_chunk = 1,          // a chunk_entry: items with a cursor
+  flag_segment = 2,        // the payload lies in the segment `payload`
+  flag_observed = 4,       // the host wants a bell when the task is claimed
+  flag_stop_at_error = 8,  // a chunk ends at its first failed item
+};
+
+struct alignas(64) task_slot {
+  std::atomic<std::uint64_t> claim;
+  std::atomic<std::int64_t> started_ns;  // steady clock; stored before the claim
+  std::uint64_t task_id;
+  std::uint64_t module;
+  std::uint64_t offset;
+  std::uint64_t payload;  // offset in the bytes, or the segment's ticket
+  std::uint64_t length;
+  std::uint32_t flags;
+  std::uint32_t first;  // chunks: items before this one have run
+};
+static_assert(sizeof(task_slot) == 64);
+
+enum class result_kind : std::uint32_t { value, error, items, item_error, chunk_done };
+
+struct result_slot {
+  std::uint64_t position;  // of the task
+  std::uint64_t payload;   // offset in the bytes, or the segment's ticket
+  std::uint64_t length;
+  std::uint32_t kind;
+  std::uint32_t flags;  // flag_segment
+  std::uint64_t first;  // items, item_error: the first item's index
+  std::uint64_t count;  // items: how many
+};
+static_assert(sizeof(result_slot) == 48);
+
+/// The cursor names the chunk's position with the item, so that a stale one is seen as such.
+constexpr std::uint64_t cursor_base(std::uint64_t position) { return position << 32; }
+
+/// Who waits for what, in `worker_waits`.
+enum class worker_wait : std::uint32_t { no, tasks, results };
+
+struct page_header {
+  std::uint64_t magic;
+  std::uint64_t worker_id;  // the generation: never used twice
+  std::atomic<std::uint32_t> exit_called;
+  std::atomic<std::int32_t> exit_status;
+
+  alignas(64) std::atomic<std::uint64_t> task_tail;    // host
+  std::atomic<std::uint32_t> control_count;            // host: control messages sent
+  alignas(64) std::atomic<std::uint64_t> task_head;    // worker
+  std::atomic<std::uint64_t> cursor;                   // worker: the chunk item that runs
+  std::atomic<std::uint64_t> average_ns;               // worker: how long tasks take, smoothed
+  alignas(64) std::atomic<std::uint64_t> result_tail;  // worker
+  alignas(64) std::atomic<std::uint64_t> result_head;  // host
+  alignas(64) std::atomic<std::uint32_t> worker_waits;
+  /// The host wants a bell for the next result; cleared by who rings.
+  alignas(64) std::atomic<std::uint32_t> host_armed;
+};
+
+struct worker_page {
+  page_header header;
+  std::array<task_slot, ring_slots> tasks;
+  std::array<result_slot, ring_slots> results;
+  alignas(64) std::array<std::byte, ring_bytes> task_bytes;
+  alignas(64) std::array<std::byte, ring_bytes> result_bytes;
+};
+
+}  // namespace carom::runtime

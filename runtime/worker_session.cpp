@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/worker_session.hpp"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <carom/detail/exception_codec.hpp>
+#include <carom/errors.hpp>
+#include <carom/this_task.hpp>
+#include <carom/this_worker.hpp>
+#include <cstring>
+
+#include "runtime/chunk_pace.hpp"
+#include "runtime/clock.hpp"
+#include "runtime/log.hpp"
+#include "runtime/modules.hpp"
+
+namespace carom::runtime {
+
+using namespace serialization;
+
+namespace {
+
+/// What this process is while it is a worker; set once by its main thread before any task.
+struct worker_identity {
+  int index = -1;
+  pid_t pid = 0;
+  page_header* header = nullptr;
+};
+
+worker_identity& identity() {
+  static worker_identity one;
+  return one;
+}
+
+std::atomic<std::uint64_t> running_task{0};
+
+/// exit() inside a task: says so and leaves, without the static destructors of a copied process.
+void report_exit(int status, void*) {
+  auto& self = identity();
+  if (self.pid != ::getpid() || !self.header) return;
+  if (running_task.load() != 0) {
+    self.header->exit_status.store(status, std::memory_order_relaxed);
+    self.header->exit_called.store(1, std::memory_order_release);
+  }
+  worker_session::leave(status);
+}
+
+}  // namespace
+
+std::uint64_t current_task_id() noexcept { return running_task.load(std::memory_order_relaxed); }
+
+/// A chunk of map items under way.
+class worker_session::running_chunk final : public detail::chunk_run {
+ public:
+  running_chunk(worker_session& session, const task_slot& slot, std::span<const std::byte> payload)
+      : chunk_run(&session.page_->header.cursor, cursor_base(session.tasks_->position())),
+        session_(&session),
+        payload_(payload),
+        first_(slot.first),
+        published_(slot.first),
+        stop_at_error_(slot.flags & flag_stop_at_error),
+        pace_(steady_ns()) {}
+
+  std::span<const std::byte> arguments() const override { return payload_; }
+  std::uint64_t first() const override { return first_; }
+  detail::blob& values() override { return session_->result_; }
+
+  std::uint64_t allowance(std::uint64_t done) override {
+    const auto next = pace_.next(done - published_, values().size(), steady_ns());
+    if (next.publish) publish(done);
+    return next.items;
+  }
+
+  bool failed(std::uint64_t item) override {
+    const auto error = std::current_exception();
+    publish(item);
+    detail::blob packed(&session_->segments_);
+    detail::encode_exception(packed, error, ::getpid());
+    session_->publish({.position = session_->tasks_->position(),
+                       .kind = result_kind::item_error,
+                       .first = item,
+                       .count = 1},
+                      packed);
+    published_ = item + 1;
+    return !stop_at_error_;
+  }
+
+  void finished(std::uint64_t done) override { publish(done); }
+
+ private:
+  /// Publishes the values of the items before `done`.
+  void publish(std::uint64_t done) {
+    if (done > published_)
+      session_->publish({.position = session_->tasks_->position(),
+                         .kind = result_kind::items,
+                         .first = published_,
+                         .count = done - published_},
+                        values());
+    values().clear();
+    published_ = done;
+  }
+
+  worker_session* session_;
+  std::span<const std::byte> payload_;
+  std::uint64_t first_;
+  std::uint64_t published_;
+  bool stop_at_error_;
+  chunk_pace pace_;
+};
+
+worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
+  receive_setup();
+  page_ = reinterpret_cast<worker_page*>(memory_.data());
+  tasks_.emplace(*page_);
+  results_.emplace(*page_);
+  restart_log("carom-" + setup_.pool_name + "-" + std::to_string(setup_.index), setup_.log_level);
+  std::vector<module_info> modules;
+  for (const module_record& record : setup_.modules)
+    modules.push_back({record.build_id, record.path});
+  set_peer_modules(modules);
+  identity() = {setup_.index, ::getpid(), &page_->header};
+  ::on_exit(&report_exit, nullptr);
+}
+
+void worker_session::receive_setup() {
+  message received;
+  if (channel_.receive(received, true) || kind_of(received.bytes) != worker_message_kind::setup ||
+      received.fds.empty() || !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
+    ::_exit(1);
+  ++messages_seen_;
+  memory_ = mapping(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
+  try {
+    if (received.fds.size() == 1) {
+      setup_ = unpack_message<setup_message>(received.bytes);
+      return;
+    }
+    const off_t size = ::lseek(received.fds[1].get(), 0, SEEK_END);
+    if (size <= 0 || !is_sealed_memory(received.fds[1].get(), static_cast<std::size_t>(size)))
+      ::_exit(1);
+    const mapping carried(received.fds[1].get(), static_cast<std::size_t>(size),
+                          mapping::access::read);
+    setup_ = unpack_message<setup_message>(std::span(carried.data(), carried.size()));
+  } catch (const std::exception&) {
+    ::_exit(1);
+  }
+}
+
+void worker_session::start() {
+  if (setup_.has_initializer) {
+    try {
+      const auto entry = reinterpret_cast<detail::task_entry>(
+          detail::resolve_code({setup_.initializer_module, setup_.initializer_offset}));
+      entry(std::as_bytes(std::span(setup_.initializer_arguments)), result_);
+      result_.clear();
+    } catch (...) {
+      detail::blob packed;
+      const auto kind = worker_message_kind::start_failed;
+      packed.append(&kind, 1);
+      detail::encode_exception(packed, std::current_exception(), ::getpid());
+      if (packed.size() > channel::max_bytes) {
+        packed.resize_uninitialized(1);
+        detail::encode_exception(packed,
+                                 std::make_exception_ptr(error(
+                                     "the initializer failed with an exception too long to send")),
+                                 ::getpid());
+      }
+      send({packed.bytes().begin(), packed.bytes().end()});
+      leave(1);
+    }
+  }
+  send(pack_message(worker_message_kind::ready));
+}
+
+void worker_session::run_tasks() {
+  for (;;) {
+    const std::int64_t now = steady_ns();
+    note_time(now);
+    const task_slot* slot = tasks_->claim(now);
+    if (!slot) break;
+    last_start_ = now;
+    if (slot->flags & flag_observed) ring_host();
+    run(*slot);
+    if (page_->header.control_count.load(std::memory_order_relaxed) != messages_seen_)
+      read_waiting_messages();
+  }
+  last_start_ = 0;
+}
+
+void worker_session::note_time(std::int64_t now) {
+  if (!last_start_) return;
+  average_ns_ += (now - last_start_ - average_ns_) / 8;
+  page_->header.average_ns.store(static_cast<std::uint64_t>(std::max<std::int64_t>(average_ns_, 1)),
+                                 std::memory_order_relaxed);
+}
+
+std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
+  if (!(slot.flags & flag_segment)) {
+    if (const auto found = tasks_->payload(slot)) return *found;
+    throw encoding_error("the task's arguments lie outside of the ring");
+  }
+  // The segment went ahead on the channel.
+  while (!segments_.knows(slot.payload) &&
+         messages_seen_ != page_->header.control_count.load(std::memory_order_seq_cst))
+    receive_one();
+  if (const auto found = segments_.read(slot.payload, slot.length)) return *found;
+  throw encoding_error("the task's arguments lie in a segment that this worker does not have");
+}
+
+void worker_session::run(const task_slot& slot) {
+  running_task.store(slot.task_id, std::memory_order_relaxed);
+  result_kind kind = slot.flags & flag_chunk ? result_kind::chunk_done : result_kind::value;
+  try {
+    const auto payload = payload_of(slot);
+    const auto entry = detail::resolve_code({slot.module, slot.offset});
+    if (slot.flags & flag_chunk)
+      run_chunk(slot, payload, entry);
+    else
+      reinterpret_cast<detail::task_entry>(entry)(payload, result_);
+  } catch (...) {
+    result_.clear();
+    detail::encode_exception(result_, std::current_exception(), ::getpid());
+    kind = result_kind::error;
+  }
+  finish();
+  running_task.store(0, std::memory_order_relaxed);
+  // The slot's room is free before the host hears of the result, which may be what it waits for.
+  const std::uint64_t position = tasks_->position();
+  tasks_->leave();
+  publish({.position = position, .kind = kind}, result_);
+  result_.clear();
+}
+
+void worker_session::run_chunk(const task_slot& slot, std::span<const std::byte> payload,
+                               detail::code_pointer entry) {
+  running_chunk chunk(*this, slot, payload);
+  reinterpret_cast<detail::chunk_entry>(entry)(chunk);
+}
+
+void worker_session::finish() {
+  if (tasks_->finish()) return;
+  // Condemned: the signal that ends this process is on its way, and no other task may meet it.
+  for (;;) ::pause();
+}
+
+void worker_session::publish(result_frame frame, detail::blob& payload) {
+  if (payload.size() > largest_inline) {
+    frame.flags |= flag_segment;
+    frame.length = payload.size();
+    frame.ticket = worker_segments::ticket(payload.detach_segment());
+  } else {
+    frame.payload = payload.bytes();
+  }
+  while (!results_->write(frame)) wait_for_room();
+  if (results_->publish()) ring_host();
+}
+
+void worker_session::wait_for_room() {
+  if (results_->publish()) ring_host();
+  set_waits(worker_wait::results);
+  // The host frees room and then looks at the flag; so look once more behind the flag.
+  if (results_->room_changed()) {
+    set_waits(worker_wait::no);
+    return;
+  }
+  receive_one();
+  set_waits(worker_wait::no);
+}
+
+void worker_session::set_waits(worker_wait what) {
+  page_->header.worker_waits.store(static_cast<std::uint32_t>(what), std::memory_order_seq_cst);
+}
+
+bool worker_session::wait() {
+  // What tasks printed is seen when they are done, not when the worker leaves.
+  ::fflush(nullptr);
+  while (!leaving_) {
+    set_waits(worker_wait::tasks);
+    const bool work = !tasks_->empty();
+    if (!work) receive_one();
+    set_waits(worker_wait::no);
+    if (work || !tasks_->empty()) return true;
+  }
+  // Told to leave: the host has published nothing after that.
+  return !tasks_->empty();
+}
+
+worker_message_kind worker_session::receive_one() {
+  message received;
+  for (;;) {
+    const std::error_code error = channel_.receive(received, true);
+    if (!error) break;
+    if (error == channel_errc::end_of_file) leave(1);  // nobody is left to work for
+    if (error != std::errc::interrupted && error != channel_errc::oversized &&
+        error != channel_errc::descriptors_lost)
+      leave(1);
+  }
+  const auto kind = kind_of(received.bytes);
+  if (!kind) leave(1);
+  if (*kind == worker_message_kind::tasks) return *kind;
+  ++messages_seen_;
+  try {
+    switch (*kind) {
+      case worker_message_kind::segment: {
+        const auto told = unpack_message<segment_message>(received.bytes);
+        if (told.writable || told.ticket == 0) last_segment_ = told.ticket;
+        if (told.ticket != 0 && (received.fds.empty() || !segments_.add(told, received.fds[0])))
+          last_segment_ = 0;
+        break;
+      }
+      case worker_message_kind::forget:
+        segments_.forget(unpack_message<ticket_message>(received.bytes).ticket);
+        break;
+      case worker_message_kind::module: {
+        auto record = unpack_message<module_record>(received.bytes);
+        add_peer_module({std::move(record.build_id), std::move(record.path)});
+        break;
+      }
+      case worker_message_kind::leave: leaving_ = true; break;
+      default: leave(1);
+    }
+  } catch (const std::exception&) {
+    leave(1);
+  }
+  return *kind;
+}
+
+void worker_session::read_waiting_messages() {
+  while (messages_seen_ != page_->header.control_count.load(std::memory_order_seq_cst))
+    receive_one();
+}
+
+std::uint64_t worker_session::need_segment(std::uint64_t bytes) {
+  send(pack_message(worker_message_kind::need_segment, need_segment_message{bytes}));
+  last_segment_ = UINT64_MAX;
+  while (last_segment_ == UINT64_MAX) receive_one();
+  return last_segment_;
+}
+
+void worker_session::dropped(std::uint64_t ticket) {
+  send(pack_message(worker_message_kind::dropped, ticket_message{ticket}));
+}
+
+void worker_session::ring_host() {
+  // If the host's queue is full it has messages to wake for.
+  (void)channel_.send(pack_message(worker_message_kind::results));
+}
+
+void worker_session::send(std::vector<std::byte> bytes) {
+  if (channel_.send(bytes, {}, true)) leave(1);
+}
+
+void worker_session::leave(int status) {
+  ::fflush(nullptr);
+  ::_exit(status);
+}
+
+}  // namespace carom::runtime
+
+namespace carom {
+
+std::uint64_t this_task::id() noexcept { return runtime::current_task_id(); }
+int this_worker::index() noexcept { return runtime::identity().index; }
+pid_t this_worker::pid() noexcept { return runtime::identity().pid; }
+std::shared_ptr<spdlog::logger> this_worker::log() { return carom::log(); }
+
+}  // namespace carom

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/chunk.hpp>
+#include <cstdint>
+#include <memory>
+
+#include "runtime/channel.hpp"
+#include "runtime/result_ring.hpp"
+#include "runtime/task_ring.hpp"
+#include "runtime/worker_segments.hpp"
+#include "serialization/worker_messages.hpp"
+
+namespace carom::runtime {
+
+/// A worker process's side of its host: takes tasks from the page, runs them, publishes what they
+/// end with. One per process, on its main thread; a broken host ends the process.
+class worker_session final : worker_segments::requests {
+ public:
+  /// Receives the set-up message. The process leaves if there is none.
+  explicit worker_session(channel to_host);
+
+  /// Runs the initializer and says that this worker is ready; if the initializer throws, says so
+  /// and leaves.
+  void start();
+
+  /// Runs what is in the task ring until it is empty.
+  void run_tasks();
+
+  /// Blocks until there is something to do. False when the host wants this worker to leave.
+  bool wait();
+
+  /// Flushes what tasks have printed and ends the process.
+  [[noreturn]] static void leave(int status);
+
+  const serialization::setup_message& setup() const noexcept { return setup_; }
+
+ private:
+  class running_chunk;
+
+  void receive_setup();
+  void run(const task_slot& slot);
+  void run_chunk(const task_slot& slot, std::span<const std::byte> payload,
+                 detail::code_pointer entry);
+  std::span<const std::byte> payload_of(const task_slot& slot);
+  void finish();
+  void publish(result_frame frame, detail::blob& payload);
+  void wait_for_room();
+  void note_time(std::int64_t now);
+  void ring_host();
+  void send(std::vector<std::byte> bytes);
+  /// Receives one message, blocking; leaves the process at the end of the channel.
+  serialization::worker_message_kind receive_one();
+  void read_waiting_messages();
+  void set_waits(worker_wait what);
+
+  std::uint64_t need_segment(std::uint64_t bytes) override;
+  void dropped(std::uint64_t ticket) override;
+
+  channel channel_;
+  serialization::setup_message setup_;
+  mapping memory_;
+  worker_page* page_ = nullptr;
+  std::optional<task_consumer> tasks_;
+  std::optional<result_producer> results_;
+  worker_segments segments_{*this};
+  detail::blob result_{&segments_};
+  std::uint32_t messages_seen_ = 0;
+  std::uint64_t last_segment_ = 0;
+  bool leaving_ = false;
+  std::int64_t last_start_ = 0;
+  std::int64_t average_ns_ = 0;
+};
+
+/// The running task's id, 0 outside of tasks; any thread of the worker.
+std::uint64_t current_task_id() noexcept;
+
+}  // namespace carom::runtime

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "serialization/worker_messages.hpp"
+
+namespace carom::serialization {
+
+std::vector<std::byte> pack_message(worker_message_kind kind) {
+  return {static_cast<std::byte>(kind)};
+}
+
+std::optional<worker_message_kind> kind_of(std::span<const std::byte> message) {
+  if (message.empty()) return std::nullopt;
+  const auto kind = static_cast<worker_message_kind>(message[0]);
+  switch (kind) {
+    case worker_message_kind::setup:
+    case worker_message_kind::tasks:
+    case worker_message_kind::segment:
+    case worker_message_kind::forget:
+    case worker_message_kind::module:
+    case worker_message_kind::leave:
+    case worker_message_kind::results:
+    case worker_message_kind::ready:
+    case worker_message_kind::start_failed:
+    case worker_message_kind::need_segment:
+    case worker_message_kind::dropped: return kind;
+  }
+  return std::nullopt;
+}
+
+}  // namespace carom::serialization

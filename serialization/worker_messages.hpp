@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <carom/detail/codec.hpp>
+#include <carom/errors.hpp>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+/// The messages between the host and a worker, beside the shared page. Each is one datagram: a kind
+/// and packed fields.
+namespace carom::serialization {
+
+enum class worker_message_kind : std::uint8_t {
+  // host to worker
+  setup = 1,  // descriptors: the page, then perhaps the packed set-up where it is too long
+  tasks,      // a bell: look at the task ring, or there is room in the result ring
+  segment,    // descriptor: the segment
+  forget,     // a segment that will not be used again
+  module,     // a library that was loaded later
+  leave,      // finish and exit
+  // worker to host
+  results = 16,  // a bell: look at the result ring, or a claim
+  ready,
+  start_failed,
+  need_segment,
+  dropped  // a result segment that the worker will not use again
+};
+
+struct module_record {
+  std::string build_id;
+  std::string path;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& build_id& path;
+  }
+};
+
+/// What a worker must know before its first task.
+struct setup_message {
+  std::uint64_t worker_id = 0;
+  std::int32_t index = 0;
+  std::string pool_name;
+  std::int32_t log_level = 0;
+  std::vector<module_record> modules;
+  bool has_initializer = false;
+  std::uint64_t initializer_module = 0;
+  std::uint64_t initializer_offset = 0;
+  std::string initializer_arguments;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& worker_id& index& pool_name& log_level& modules& has_initializer& initializer_module&
+        initializer_offset& initializer_arguments;
+  }
+};
+
+struct segment_message {
+  std::uint64_t ticket = 0;
+  std::uint64_t size = 0;  // of the whole mapping
+  bool writable = false;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& ticket& size& writable;
+  }
+};
+
+struct ticket_message {
+  std::uint64_t ticket = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& ticket;
+  }
+};
+
+struct need_segment_message {
+  std::uint64_t bytes = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& bytes;
+  }
+};
+
+/// A message of `kind` alone.
+std::vector<std::byte> pack_message(worker_message_kind kind);
+
+template <class Fields>
+std::vector<std::byte> pack_message(worker_message_kind kind, const Fields& fields) {
+  detail::blob packed;
+  detail::encode(packed, kind, fields);
+  return {packed.bytes().begin(), packed.bytes().end()};
+}
+
+/// The kind of a message; nothing if there is no such kind.
+std::optional<worker_message_kind> kind_of(std::span<const std::byte> message);
+
+/// The fields behind the kind. Throws encoding_error.
+template <class Fields>
+Fields unpack_message(std::span<const std::byte> message) {
+  if (message.empty()) throw encoding_error("a worker's message is empty");
+  return std::get<0>(detail::decode<Fields>(message.subspan(1)));
+}
+
+}  // namespace carom::serialization
