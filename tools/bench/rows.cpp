@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "rows.hpp"
+
+#include <algorithm>
+
+namespace bench {
+
+namespace {
+
+constexpr row rows[] = {
+    {"apply_rtt", "one small task there and back", apply_rtt},
+    {"apply_async", "small tasks a second, each result fetched", apply_async},
+    {"map", "items a second in default chunks", map},
+    {"map_chunk1", "items a second in chunks of one", map_chunk1},
+    {"arg_8mib", "bytes a second as arguments of 8 MiB", arg_8mib},
+    {"echo_8mib", "bytes a second as arguments of 8 MiB that come back", echo_8mib},
+    {"actor_request", "requests of a CAF actor to a pool", actor_request},
+    {"pool_start", "a new pool and its first result", pool_start},
+    {"pool_start_64", "a new pool of 64 and a result of each worker", pool_start_64},
+    {"worker_lost", "from SIGKILL of a busy worker to the error in get()", worker_lost},
+    {"memory", "memory of an idle worker and of a queued task", memory},
+    {"idle", "wake-ups a second of an idle pool", idle},
+    {"scaling", "time per task over numbers of tasks and of workers", scaling},
+};
+
+}  // namespace
+
+std::span<const row> all_rows() { return rows; }
+
+const row* find_row(std::string_view name) {
+  const auto found =
+      std::find_if(std::begin(rows), std::end(rows), [&](const row& r) { return r.name == name; });
+  return found == std::end(rows) ? nullptr : found;
+}
+
+}  // namespace bench
