@@ -29,6 +29,6 @@ function(carom_add_tests folder)
 
   # Listed when CTest starts, not while building: a sanitized binary may need `setarch -R` to run at all.
   gtest_discover_tests(test_${folder}
-    DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_TYPES NO_PRETTY_VALUES
     PROPERTIES TIMEOUT ${CAROM_TEST_TIMEOUT} LABELS ${folder})
 endfunction()
