@@ -135,12 +135,12 @@ pid_t accepted_by(const task_node& node) {
   if (node.settled() || node.worker_pid() != 0) return node.worker_pid();
   const auto pool = pool_handle::find(node.pool());
   if (!pool || runtime::on_loop_thread()) return node.worker_pid();
-  const auto supervisor = pool->supervisor();
+  const auto [runtime, supervisor] = pool->reach();
   if (!supervisor) return node.worker_pid();
   pid_t pid = 0;
   caf::scoped_actor self{supervisor.home_system()};
   self->request(supervisor, caf::infinite, actors::accepted_atom::value, node.id())
-      .receive([&](int found) { pid = found; }, [](const caf::error&) {});
+      .receive([&pid](int found) { pid = found; }, [](const caf::error&) {});
   return node.settled() ? node.worker_pid() : pid;
 }
 

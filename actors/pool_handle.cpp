@@ -66,6 +66,11 @@ void pool_handle::attach(caf::actor supervisor, std::shared_ptr<void> runtime) {
   runtime_ = std::move(runtime);
 }
 
+pool_handle::contact pool_handle::reach() const {
+  std::lock_guard lock(mutex_);
+  return {runtime_, supervisor_};
+}
+
 caf::actor pool_handle::supervisor() const {
   std::lock_guard lock(mutex_);
   return supervisor_;
@@ -88,7 +93,8 @@ void pool_handle::submit(const task_ref& task) {
   switch (inbox_.push(task.get())) {
     case submit_queue::pushed::quiet: return;
     case submit_queue::pushed::ring:
-      if (const auto to = supervisor()) caf::anon_send(to, actors::drain_atom::value);
+      if (const auto contact = reach(); contact.supervisor)
+        caf::anon_send(contact.supervisor, actors::drain_atom::value);
       return;
     case submit_queue::pushed::closed:
       task->release();
@@ -112,7 +118,7 @@ void pool_handle::refuse(std::string why) {
 }
 
 void pool_handle::close() {
-  const auto to = supervisor();
+  const auto [runtime, to] = reach();
   {
     std::lock_guard lock(mutex_);
     ending_ = true;
@@ -122,7 +128,7 @@ void pool_handle::close() {
 }
 
 void pool_handle::terminate() {
-  const auto to = supervisor();
+  const auto [runtime, to] = reach();
   {
     std::lock_guard lock(mutex_);
     ending_ = true;
@@ -165,11 +171,10 @@ void pool_handle::destroy() noexcept {
   } catch (const std::exception&) {
     // Nothing to wait for.
   }
-  caf::actor gone;
-  std::shared_ptr<void> runtime;
+  contact gone;
   std::lock_guard lock(mutex_);
-  std::swap(gone, supervisor_);
-  std::swap(runtime, runtime_);
+  std::swap(gone.supervisor, supervisor_);
+  std::swap(gone.runtime, runtime_);
 }
 
 }  // namespace carom::detail

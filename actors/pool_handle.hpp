@@ -47,6 +47,13 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   std::uint32_t id() const noexcept { return id_; }
   caf::actor supervisor() const;
 
+  /// The supervisor with what must stay while it is used; empty once the pool is destroyed.
+  struct contact {
+    std::shared_ptr<void> runtime;
+    caf::actor supervisor;  // goes first
+  };
+  contact reach() const;
+
   /// The pool with that id, if it is there.
   static std::shared_ptr<pool_handle> find(std::uint32_t id);
   void enlist();

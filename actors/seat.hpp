@@ -81,6 +81,7 @@ struct obituary {
   std::string cause;
   bool gives_up = false;
   bool was_up = false;
+  bool ordered = false;
   struct loss {
     detail::task_node* task;
     std::int64_t started_ns;

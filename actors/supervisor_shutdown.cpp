@@ -112,10 +112,10 @@ void supervisor::finish() {
   shutdown_timer_.reset();
   obituary_timer_.reset();
   quit(exit_reason_);
-  // The application may be waiting to take the loop down: nothing of it may be used behind this.
-  runtime_.reset();
-  const auto handle = std::move(handle_);
-  handle->finished();
+  // The application may be waiting to take system and loop down: it is told when this actor is
+  // through, which is behind what the loop does now.
+  const auto around = std::move(runtime_);
+  around->events().post([handle = std::move(handle_)] { handle->finished(); });
 }
 
 }  // namespace carom::actors

@@ -140,6 +140,7 @@ void supervisor::bury(seat& dead) {
   of.pid = dead.pid();
   of.index = place;
   of.was_up = core_.state(place) != supervisor_core::worker_state::starting;
+  of.ordered = dead.ordered;
   of.since_ns = runtime::steady_ns();
 
   // What it had published is delivered, what it had said is heard.
@@ -232,7 +233,9 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
       settle_error(*loss.task, error);
     }
   }
-  log()->log(of.was_up ? spdlog::level::info : spdlog::level::warn, "pool '{}': worker {} {}{}{}",
+  log()->log(of.ordered  ? spdlog::level::debug
+             : of.was_up ? spdlog::level::info
+                         : spdlog::level::warn, "pool '{}': worker {} {}{}{}",
              options_.name, of.pid, describe_exit(info), of.cause.empty() ? "" : ": ", of.cause);
   call_logged(options_.on_process_down, {of.pid, static_cast<int>(of.index), info.status});
   if (of.gives_up)

@@ -24,7 +24,8 @@ struct child_hooks {
   /// Runs in a new forker before it serves, unless that forker inherits the state of one where it
   /// ran. May be null.
   void (*boot)() = nullptr;
-  /// A worker's main, with its end of the channel. Leaves with _exit; returning is _exit(0).
+  /// A worker's main, with its end of the channel. Leaves with _exit; returning, as it should when the channel ends,
+  /// kills the worker's children and is _exit(0).
   void (*run)(channel) = nullptr;
 };
 
@@ -37,6 +38,8 @@ struct child_hooks {
 ///   one id.
 /// * A worker leads its own process group and dies with it: its group when it ends, detached
 /// descendants right after.
+///   Only a worker that has outlived the forker and then the keeper it was a child of leaves detached descendants behind
+///   when it dies unasked.
 /// * When the host ends, however it ends, every worker with all descendants and both servers are
 /// gone soon after.
 ///

@@ -15,16 +15,6 @@
 
 namespace carom::runtime {
 
-namespace {
-
-/// A direct child, with its group if it leads one.
-void kill_child(pid_t child) {
-  if (::getpgid(child) == child) ::kill(-child, SIGKILL);
-  ::kill(child, SIGKILL);
-}
-
-}  // namespace
-
 void kill_without_parent(const worker_record& worker) {
   kill_tree(worker.pid, worker.pidfd.get());
   signal_group(worker.pid, worker.pidfd.get(), SIGKILL, false);
@@ -139,13 +129,7 @@ void family::end_all() {
     else
       kill_without_parent(worker);
   }
-  for (;;) {
-    for (const pid_t child : children_of(::getpid())) kill_child(child);
-    siginfo_t info;
-    if (::waitid(P_ALL, 0, &info, WEXITED) != 0 && errno == ECHILD) return;
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-    }
-  }
+  end_children();
 }
 
 }  // namespace carom::runtime

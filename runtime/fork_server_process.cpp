@@ -14,6 +14,7 @@
 
 #include "runtime/forker.hpp"
 #include "runtime/keeper.hpp"
+#include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
 
@@ -115,6 +116,8 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   if (got != 1) ::_exit(0);
   ::close(release);
   context.hooks.run(channel{unique_fd{worker_channel}});
+  // Its servers end what it leaves behind, but not where both that were above it have died.
+  end_children();
   ::_exit(0);
 }
 

@@ -8,6 +8,7 @@
 
 #include "runtime/direct_fork.hpp"
 #include "runtime/log.hpp"
+#include "runtime/loop_thread.hpp"
 #include "runtime/process_state.hpp"
 
 namespace carom::runtime {
@@ -72,7 +73,10 @@ struct host_runtime::impl final : fork_server::events {
 
 std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   auto& state = process_state::instance();
-  std::lock_guard lock(state.mutex);
+  std::unique_lock lock(state.mutex);
+  // The last pool's loop may be on its way out: one loop at a time speaks with the fork server.
+  if (state.runtime.expired() && !on_loop_thread())
+    state.loop_ended.wait(lock, [&] { return !state.loop_runs; });
   auto found = state.runtime.lock();
   if (!found || !found->impl_->server) {
     try {
@@ -85,6 +89,7 @@ std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   if (!found) {
     found.reset(new host_runtime);
     state.runtime = found;
+    state.loop_runs = true;
   }
   return found;
 }
@@ -102,6 +107,10 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
     shared->readable.reset();
     shared->writable.reset();
     shared->direct.clear();
+    auto& state = process_state::instance();
+    std::lock_guard lock(state.mutex);
+    state.loop_runs = false;
+    state.loop_ended.notify_all();
   });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

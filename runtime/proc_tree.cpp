@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -114,6 +116,21 @@ int count_threads() noexcept try {
   return count;
 } catch (const std::bad_alloc&) {
   return 0;
+}
+
+void kill_child(pid_t child) noexcept {
+  if (::getpgid(child) == child) ::kill(-child, SIGKILL);
+  ::kill(child, SIGKILL);
+}
+
+void end_children() {
+  for (;;) {
+    for (const pid_t child : children_of(::getpid())) kill_child(child);
+    siginfo_t info;
+    if (::waitid(P_ALL, 0, &info, WEXITED) != 0 && errno == ECHILD) return;
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+  }
 }
 
 void kill_tree(pid_t root, int root_pidfd) {

@@ -30,6 +30,13 @@ std::vector<pid_t> children_of(pid_t);
 /// Number of threads of this process; 0 where /proc does not tell.
 int count_threads() noexcept;
 
+/// SIGKILLs a child of this process, with its group if it leads one.
+void kill_child(pid_t) noexcept;
+
+/// SIGKILLs all children of this process, with the groups they lead, and what comes to it of them if it is a child
+/// subreaper; returns when it has no child.
+void end_children();
+
 /// SIGKILLs a process and all its descendants, those in other groups and sessions too: first stops
 /// each so that none forks away, until a look finds no new one. For processes that are not our
 /// children; signals by pidfd only, so a reused number is never hit. Misses what had detached

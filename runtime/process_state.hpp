@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 
@@ -21,6 +22,9 @@ struct process_state {
   std::mutex mutex;
   std::unique_ptr<fork_server> server;
   std::weak_ptr<host_runtime> runtime;
+  /// Whether a runtime's loop still runs, and perhaps reads from the fork server.
+  bool loop_runs = false;
+  std::condition_variable loop_ended;
   /// One more for each worker of any pool.
   std::uint64_t next_worker_id = 1;
 };
