@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <caf/actor_system_config.hpp>
+#include <caf/atom.hpp>
 #include <carom/actor.hpp>
 
 #include "actor_client.hpp"
@@ -14,7 +15,7 @@ namespace {
 class host_config : public caf::actor_system_config {
  public:
   host_config() {
-    set("scheduler.policy", "sharing");
+    set("scheduler.policy", caf::atom("sharing"));
     set("scheduler.max-threads", 1u);
   }
 };
