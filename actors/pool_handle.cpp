@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "actors/pool_handle.hpp"
 
-#include <unistd.h>
-
 #include <caf/all.hpp>
 #include <carom/errors.hpp>
 #include <map>
@@ -36,12 +34,11 @@ std::uint64_t next_task_id() noexcept {
 pool_handle::pool_handle(const pool_options& options)
     : processes_(options.processes),
       overflow_(options.overflow),
-      owner_(::getpid()),
       id_(++last_pool_id),
       room_(options.max_pending, options.max_pending_bytes) {}
 
 pool_handle::~pool_handle() {
-  if (owner_ != ::getpid()) return;
+  if (!mark_.original()) return;
   auto& all = all_pools();
   std::lock_guard lock(all.mutex);
   all.pools.erase(id_);
@@ -77,7 +74,7 @@ caf::actor pool_handle::supervisor() const {
 }
 
 void pool_handle::submit(const task_ref& task) {
-  if (owner_ != ::getpid())
+  if (!mark_.original())
     throw pool_closed(
         "this pool belongs to the process that this one was forked from: make a pool here");
   const std::size_t bytes = task->payload().size();
@@ -124,7 +121,7 @@ void pool_handle::close() {
     ending_ = true;
     if (refusal_.empty()) refusal_ = "the pool has been closed";
   }
-  if (owner_ == ::getpid() && to) caf::anon_send(to, actors::close_atom::value);
+  if (mark_.original() && to) caf::anon_send(to, actors::close_atom::value);
 }
 
 void pool_handle::terminate() {
@@ -133,7 +130,7 @@ void pool_handle::terminate() {
     std::lock_guard lock(mutex_);
     ending_ = true;
   }
-  if (owner_ == ::getpid() && to) caf::anon_send(to, actors::terminate_atom::value);
+  if (mark_.original() && to) caf::anon_send(to, actors::terminate_atom::value);
 }
 
 bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
@@ -159,7 +156,7 @@ void pool_handle::finished() {
 }
 
 void pool_handle::destroy() noexcept {
-  if (owner_ != ::getpid()) {
+  if (!mark_.original()) {
     // A forked copy: the loop, the actors and the workers are the owner's. What this holds of them
     // cannot be taken down here, where their threads are not.
     new std::shared_ptr<pool_handle>(shared_from_this());

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "runtime/admission.hpp"
+#include "runtime/fork_mark.hpp"
 #include "runtime/submit_queue.hpp"
 
 namespace carom::detail {
@@ -63,7 +64,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
 
   const int processes_;
   const overflow overflow_;
-  const pid_t owner_;
+  const runtime::fork_mark mark_;
   const std::uint32_t id_;
   submit_queue inbox_;
   runtime::admission room_;

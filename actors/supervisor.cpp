@@ -86,9 +86,7 @@ bool supervisor::poll() {
   const bool found = drain_inbox() | drain_results();
   dispatch();
   run_callbacks();
-  if (finished_) return false;
-  if (found) return true;
-  return !go_to_sleep();
+  return found;
 }
 
 bool supervisor::drain_inbox() {
@@ -113,7 +111,8 @@ bool supervisor::drain_results() {
   return found;
 }
 
-bool supervisor::go_to_sleep() {
+bool supervisor::before_sleep() {
+  if (finished_) return true;
   bool quiet = handle_->inbox().arm();
   std::size_t kept = 0;
   for (const index w : active_) {

@@ -44,9 +44,9 @@ class supervisor final : public caf::event_based_actor,
 
   // loop::poller
   bool poll() override;
+  bool before_sleep() override;
   bool drain_inbox();
   bool drain_results();
-  bool go_to_sleep();
 
   // dispatch
   void dispatch();

@@ -13,6 +13,8 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
   setup.index = static_cast<std::int32_t>(index);
   setup.pool_name = options.name;
   setup.log_level = runtime::log_level();
+  // Only workers that each have a CPU may look around on it before they sleep.
+  if (options.processes <= cpu_count()) setup.linger_ns = 20'000;
   if (options.initializer) {
     // First: it may bring a module that is not in the list yet.
     const auto code = detail::to_code_ref(detail::call_access::entry(*options.initializer));

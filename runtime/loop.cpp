@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/loop.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
@@ -11,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/clock.hpp"
 #include "runtime/loop_thread.hpp"
 
 namespace carom::runtime {
@@ -25,16 +28,25 @@ struct loop::impl {
   std::atomic<bool> stopped{false};
 
   bool poll_all() {
-    bool again = false;
+    bool found = false;
     // By index: a poller may add or remove pollers.
-    for (std::size_t i = 0; i < pollers.size(); ++i) again |= pollers[i]->poll();
-    return again;
+    for (std::size_t i = 0; i < pollers.size(); ++i) found |= pollers[i]->poll();
+    return found;
+  }
+  bool all_may_sleep() {
+    bool may = true;
+    for (std::size_t i = 0; i < pollers.size(); ++i) may &= pollers[i]->before_sleep();
+    return may;
   }
 };
 
 namespace {
 
 thread_local bool runs_loop = false;
+
+/// After work the loop looks again for so long before it sleeps: the answer to what it has just
+/// sent is often there sooner than a sleep and a wake-up would take, on both sides.
+constexpr std::int64_t linger_ns = 30'000;
 
 using wait_type = asio::posix::stream_descriptor::wait_type;
 
@@ -106,11 +118,17 @@ loop::~loop() = default;
 void loop::run() {
   impl_->thread = std::this_thread::get_id();
   runs_loop = true;
+  std::int64_t busy_at = 0;
   while (!impl_->stopped.load(std::memory_order_acquire)) {
-    if (impl_->poll_all())
+    if (impl_->poll_all()) {
       impl_->io.poll();
-    else
-      impl_->io.run_one();
+      busy_at = steady_ns();
+    } else if (busy_at != 0 && steady_ns() - busy_at < linger_ns) {
+      if (impl_->io.poll() == 0) ::sched_yield();
+    } else {
+      busy_at = 0;
+      if (impl_->all_may_sleep()) impl_->io.run_one();
+    }
   }
 }
 

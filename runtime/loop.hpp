@@ -13,9 +13,12 @@ class loop {
  public:
   using nanoseconds = std::chrono::nanoseconds;
 
-  /// Asked between events; says whether it wants to be asked again before the loop may sleep.
+  /// Asked between events.
   struct poller {
+    /// Does what there is to do; says whether there was anything.
     virtual bool poll() = 0;
+    /// The loop is about to sleep: from now on news must ring it. False if there are some already.
+    virtual bool before_sleep() = 0;
 
    protected:
     ~poller() = default;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <sched.h>
+
 #include <carom/detail/async_access.hpp>
 #include <carom/detail/exception_codec.hpp>
 #include <carom/detail/map_state.hpp>
@@ -6,6 +8,7 @@
 #include <carom/errors.hpp>
 #include <stdexcept>
 
+#include "runtime/clock.hpp"
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
@@ -18,6 +21,8 @@ struct task_continuation {
 };
 
 namespace {
+
+constexpr std::int64_t linger_ns = 20'000;
 
 /// Stands in the list once it has been taken: later continuations run at once.
 task_continuation* taken_mark() { return reinterpret_cast<task_continuation*>(1); }
@@ -65,6 +70,12 @@ bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
   if (timeout) {
     const auto now = std::chrono::steady_clock::now();
     if (*timeout < std::chrono::steady_clock::time_point::max() - now) deadline = now + *timeout;
+  }
+  // A small task is often over before this thread could fall asleep and be woken again.
+  for (const std::int64_t until = runtime::steady_ns() + linger_ns;
+       runtime::steady_ns() < until;) {
+    if (settled()) return true;
+    ::sched_yield();
   }
   for (;;) {
     std::uint32_t found = state_pending;

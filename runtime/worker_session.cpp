@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/worker_session.hpp"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -275,6 +276,10 @@ void worker_session::set_waits(worker_wait what) {
 bool worker_session::wait() {
   // What tasks printed is seen when they are done, not when the worker leaves.
   ::fflush(nullptr);
+  for (const std::int64_t until = steady_ns() + setup_.linger_ns; steady_ns() < until;) {
+    if (!tasks_->empty()) return true;
+    ::sched_yield();
+  }
   while (!leaving_) {
     set_waits(worker_wait::tasks);
     const bool work = !tasks_->empty();

@@ -45,6 +45,7 @@ struct setup_message {
   std::int32_t index = 0;
   std::string pool_name;
   std::int32_t log_level = 0;
+  std::int64_t linger_ns = 0;  // how long to look for the next task before sleeping
   std::vector<module_record> modules;
   bool has_initializer = false;
   std::uint64_t initializer_module = 0;
@@ -53,7 +54,7 @@ struct setup_message {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar& worker_id& index& pool_name& log_level& modules& has_initializer& initializer_module&
+    ar& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer& initializer_module&
         initializer_offset& initializer_arguments;
   }
 };
