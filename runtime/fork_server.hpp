@@ -22,10 +22,10 @@ namespace carom::runtime {
 /// What the processes of the fork server run on behalf of the library above them.
 struct child_hooks {
   /// Runs in a new forker before it serves, unless that forker inherits the state of one where it
-  /// ran. May be null.
+  /// ran. May be null. Leaves no thread and no process behind.
   void (*boot)() = nullptr;
-  /// A worker's main, with its end of the channel. Leaves with _exit; returning, as it should when the channel ends,
-  /// kills the worker's children and is _exit(0).
+  /// A worker's main, with its end of the channel. Leaves with _exit; returning, as it should when
+  /// the channel ends, kills the worker's children and is _exit(0).
   void (*run)(channel) = nullptr;
 };
 
@@ -33,15 +33,13 @@ struct child_hooks {
 /// end workers.
 ///
 /// * Every id given to `fork` gets exactly one `forked` or `fork_failed`, every forked id exactly
-/// one `exited`, in that
-///   order, also while keeper and forker are killed in turn; a worker is never started twice for
-///   one id.
+///   one `exited`, in that order, also while keeper and forker are killed in turn; a worker is
+///   never started twice for one id.
 /// * A worker leads its own process group and dies with it: its group when it ends, detached
-/// descendants right after.
-///   Only a worker that has outlived the forker and then the keeper it was a child of leaves detached descendants behind
-///   when it dies unasked.
+///   descendants right after. Only a worker that has outlived the forker and then the keeper it was
+///   a child of leaves detached descendants behind when it dies unasked.
 /// * When the host ends, however it ends, every worker with all descendants and both servers are
-/// gone soon after.
+///   gone soon after.
 ///
 /// Not thread safe: one thread at a time, any thread after `start`.
 class fork_server {
@@ -77,18 +75,18 @@ class fork_server {
   /// contact is lost.
   int fd() const noexcept { return outbox_.fd(); }
 
-  /// Asks for a worker that gets `worker_end`. `id` is unique for the life of this object and below
-  /// max_id.
+  /// Asks for a worker that gets `worker_end`. `id` is below max_id and never used twice;
+  /// std::invalid_argument where that is seen not to be so.
   void fork(std::uint64_t id, unique_fd worker_end);
 
   /// Lets the worker's parent signal its whole group; a worker not forked yet gets it as soon as it
   /// is, an ended one never. Delivered at least once: twice only if a server dies meanwhile.
   void signal_group(std::uint64_t id, int signal);
 
-  /// Tells of a process that the host forked itself: its tree is ended when the host is gone.
-  /// Nothing is reported about it. `pidfd` stays the caller's. A process that is a child subreaper
-  /// takes its detached descendants along.
-  /// Throws std::system_error when `pidfd` cannot be duplicated.
+  /// Tells of a process that the host forked itself: its tree is ended when the host, or this
+  /// handle, is gone. Nothing is reported about it. `pidfd` stays the caller's. A process that is a
+  /// child subreaper takes its detached descendants along. Throws std::system_error when `pidfd`
+  /// cannot be duplicated.
   void adopt(std::uint64_t id, pid_t pid, int pidfd);
 
   /// Receives all there is, without blocking, and sends what it can.

@@ -33,8 +33,8 @@ int count_threads() noexcept;
 /// SIGKILLs a child of this process, with its group if it leads one.
 void kill_child(pid_t) noexcept;
 
-/// SIGKILLs all children of this process, with the groups they lead, and what comes to it of them if it is a child
-/// subreaper; returns when it has no child.
+/// SIGKILLs all children of this process, with the groups they lead, and what comes to it of them
+/// if it is a child subreaper; returns when it has no child.
 void end_children();
 
 /// SIGKILLs a process and all its descendants, those in other groups and sessions too: first stops

@@ -85,10 +85,10 @@ template <std::size_t... Kinds>
 std::optional<fork_message> decode_kind(std::uint8_t kind, cursor bytes,
                                         std::index_sequence<Kinds...>) noexcept {
   std::optional<fork_message> result;
-  ((kind == Kinds
-        ? (result = decode_as<std::variant_alternative_t<Kinds, fork_message>>(bytes), true)
-        : false) ||
-   ...);
+  const auto try_kind = [&]<std::size_t Kind>() {
+    if (kind == Kind) result = decode_as<std::variant_alternative_t<Kind, fork_message>>(bytes);
+  };
+  (try_kind.template operator()<Kinds>(), ...);
   return result;
 }
 

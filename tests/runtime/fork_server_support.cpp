@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 
 #include "runtime/proc_tree.hpp"
@@ -62,9 +63,8 @@ pid_t fork_daemon() {
   return daemon;
 }
 
-/// A child in the worker's group, one in a session of its own with a child of its own, and a
-/// daemon.
-std::string fork_descendants() {
+/// A child in the worker's group, and one in a session of its own with a child of its own.
+std::string fork_family() {
   std::ostringstream pids;
   pids << fork_idler([] {}) << ' ';
   int report[2];
@@ -78,7 +78,7 @@ std::string fork_descendants() {
   if (::read(report[0], &below, sizeof below) < 0) return {};
   ::close(report[0]);
   ::close(report[1]);
-  pids << below << ' ' << fork_daemon();
+  pids << below;
   return pids.str();
 }
 
@@ -100,6 +100,15 @@ std::string describe_self() {
     if (::sigismember(&mask, number) == 1) ++special;
   }
   text << " special_signals=" << special;
+  return text.str();
+}
+
+std::string describe_children() {
+  std::ostringstream text;
+  for (const pid_t pid : children_of(::getpid())) {
+    std::ifstream stat{"/proc/" + std::to_string(pid) + "/stat"};
+    text << stat.rdbuf() << '\n';
+  }
   return text.str();
 }
 
@@ -131,7 +140,7 @@ void recorder::exited(std::uint64_t id, const exit_info& exit) {
   worker.pidfd.reset();
 }
 
-void obey(channel host) {
+void answer_words(channel& host) {
   message received;
   const auto answer = [&](const std::string& text) {
     host.send(std::as_bytes(std::span{text}), {}, true);
@@ -141,8 +150,10 @@ void obey(channel host) {
                            received.bytes.size()};
     if (word.starts_with("exit")) ::_exit(number_after(word));
     if (word.starts_with("raise")) ::raise(number_after(word));
-    if (word == "return") return;
-    if (word == "descendants") answer(fork_descendants());
+    if (word == "return") return;  // as at the channel's end
+    if (word == "idler") answer(std::to_string(fork_idler([] {})));
+    if (word == "family") answer(fork_family());
+    if (word == "descendants") answer(fork_family() + ' ' + std::to_string(fork_daemon()));
     if (word == "describe") answer(describe_self());
     if (word == "pid") answer(std::to_string(::getpid()));
     if (word == "spin") {
@@ -162,8 +173,9 @@ void obey(channel host) {
       answer("used");
     }
   }
-  ::_exit(0);
 }
+
+void obey(channel host) { answer_words(host); }
 
 void tell(channel& worker, std::string_view word) {
   EXPECT_FALSE(worker.send(std::as_bytes(std::span{word})));
@@ -195,6 +207,12 @@ std::vector<pid_t> numbers_in(const std::string& answer) {
 bool is_alive(pid_t pid) {
   const auto entry = proc_entry::read(pid);
   return entry && !entry->is_zombie();
+}
+
+bool ends(pid_t pid, std::chrono::milliseconds patience) {
+  const unique_fd pidfd = open_pidfd(pid);
+  pollfd entry{pidfd.get(), POLLIN, 0};
+  return !pidfd || ::poll(&entry, 1, static_cast<int>(patience.count())) == 1;
 }
 
 int count_fds(pid_t pid) {
@@ -237,9 +255,8 @@ ForkServer::~ForkServer() {
   channels_.clear();
   seen_.workers.clear();
   const bool childless = wait_until_childless(5s);
-  EXPECT_TRUE(childless) << "processes are left behind";
-  for (const pid_t left : childless ? std::vector<pid_t>{} : children_of(::getpid()))
-    ::kill(left, SIGKILL);
+  EXPECT_TRUE(childless) << "processes are left behind: " << describe_children();
+  if (!childless) end_children();
   EXPECT_EQ(count_fds(::getpid()), fds_before_);
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }

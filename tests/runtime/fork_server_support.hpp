@@ -42,7 +42,10 @@ struct recorder final : fork_server::events {
   void lost_contact() override { lost = true; }
 };
 
-/// A worker's main that does what the messages on its channel say; see the source for the words.
+/// Does what the messages on the channel say, until it ends; see the source for the words.
+void answer_words(channel&);
+
+/// A worker's main that does only that.
 void obey(channel);
 
 /// Sends a word to a worker, or receives its answer; a failed test on any error.
@@ -51,6 +54,9 @@ std::string answer_of(channel& worker, std::chrono::milliseconds patience = 10s)
 std::vector<pid_t> numbers_in(const std::string& answer);
 
 bool is_alive(pid_t);
+/// A process that is killed with another ends when the scheduler lets it: whether it was within
+/// `patience`.
+bool ends(pid_t, std::chrono::milliseconds patience = 10s);
 int count_fds(pid_t);
 
 /// Waits until this process, a subreaper, has no child left; returns whether that came in time.
