@@ -77,6 +77,7 @@ void pool_handle::submit(const task_ref& task) {
   if (!mark_.original())
     throw pool_closed(
         "this pool belongs to the process that this one was forked from: make a pool here");
+  if (refusing_.load(std::memory_order_relaxed)) throw_closed();
   const std::size_t bytes = task->payload().size();
   if (room_.limited()) {
     if (!room_.try_enter(bytes)) {
@@ -111,33 +112,29 @@ void pool_handle::refuse(std::string why) {
     std::lock_guard lock(mutex_);
     if (refusal_.empty()) refusal_ = std::move(why);
   }
+  refusing_.store(true);
   room_.end();
 }
 
 void pool_handle::close() {
-  const auto [runtime, to] = reach();
-  {
-    std::lock_guard lock(mutex_);
-    ending_ = true;
-    if (refusal_.empty()) refusal_ = "the pool has been closed";
-  }
-  if (mark_.original() && to) caf::anon_send(to, actors::close_atom::value);
+  if (!mark_.original()) return;
+  refuse("the pool has been closed");
+  if (const auto contact = reach(); contact.supervisor)
+    caf::anon_send(contact.supervisor, actors::close_atom::value);
 }
 
 void pool_handle::terminate() {
-  const auto [runtime, to] = reach();
-  {
-    std::lock_guard lock(mutex_);
-    ending_ = true;
-  }
-  if (mark_.original() && to) caf::anon_send(to, actors::terminate_atom::value);
+  if (!mark_.original()) return;
+  refuse("the pool has been terminated");
+  if (const auto contact = reach(); contact.supervisor)
+    caf::anon_send(contact.supervisor, actors::terminate_atom::value);
 }
 
 bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
   if (runtime::on_loop_thread())
     throw error("join() on the loop thread would wait for itself: call it from another thread");
   std::unique_lock lock(mutex_);
-  if (!ending_ && refusal_.empty())
+  if (!refusing_)
     throw error("join() waits for a pool that ends: call close() or terminate() first");
   const auto done = [&] { return finished_; };
   if (!timeout) {

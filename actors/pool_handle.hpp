@@ -5,6 +5,7 @@
 #include <carom/detail/pool_access.hpp>
 #include <carom/pool_options.hpp>
 #include <condition_variable>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -73,7 +74,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   caf::actor supervisor_;
   std::shared_ptr<void> runtime_;
   std::string refusal_;
-  bool ending_ = false;
+  std::atomic<bool> refusing_ = false;
   bool finished_ = false;
 };
 

@@ -84,6 +84,7 @@ caf::behavior supervisor::make_behavior() {
 bool supervisor::poll() {
   if (finished_) return false;
   const bool found = drain_inbox() | drain_results();
+  if (runtime::argument_segments::instance().drops() != drops_seen_) forget_segments();
   dispatch();
   run_callbacks();
   return found;
@@ -94,7 +95,12 @@ bool supervisor::drain_inbox() {
   if (!chain) return false;
   while (chain) {
     task_node* next = detail::submit_queue::next(chain);
-    core_.submit(chain);
+    // Submitted at the moment at which the pool ended.
+    if (core_.state() == supervisor_core::pool_state::terminating ||
+        core_.state() == supervisor_core::pool_state::failed)
+      settle_error(*chain, std::make_exception_ptr(pool_closed()));
+    else
+      core_.submit(chain);
     chain = next;
   }
   return true;
@@ -127,6 +133,15 @@ bool supervisor::before_sleep() {
   }
   active_.resize(kept);
   return quiet;
+}
+
+void supervisor::forget_segments() {
+  for (const auto ticket : runtime::argument_segments::instance().dropped_since(drops_seen_))
+    for (const auto& one : seats_)
+      if (one) {
+        one->link().forget_segment(ticket);
+        one->watch_writable();
+      }
 }
 
 void supervisor::results_waiting(seat& from) {

@@ -47,6 +47,7 @@ class supervisor final : public caf::event_based_actor,
   bool before_sleep() override;
   bool drain_inbox();
   bool drain_results();
+  void forget_segments();
 
   // dispatch
   void dispatch();
@@ -116,6 +117,7 @@ class supervisor final : public caf::event_based_actor,
   std::unique_ptr<runtime::loop::timer> obituary_timer_;
   call_types call_types_;
   caf::error exit_reason_;
+  std::uint64_t drops_seen_ = 0;
   bool balance_armed_ = false;
   bool finished_ = false;
 };

@@ -114,7 +114,7 @@ void supervisor::tell_started(seat& where) {
 
 void supervisor::start_told(seat& where, task_node& task) {
   const auto callback = std::exchange(task.find_extra()->on_start, nullptr);
-  --where.observed;
+  if (where.observed != 0) --where.observed;
   task.set_worker_pid(where.pid());
   call_logged([&](const process_event& event) { callback(event.pid); },
               {where.pid(), static_cast<int>(where.index()), 0});
@@ -183,6 +183,7 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
       continue;
     }
     core_.accepted();
+    if (task->find_extra() && task->find_extra()->on_start) start_told(dead, *task);
     task->set_worker_pid(dead.pid());
     std::uint64_t last_item = 0;
     if (auto* extra = task->find_extra(); extra && extra->chunk) {

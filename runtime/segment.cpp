@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <carom/errors.hpp>
+#include <cstring>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -15,7 +17,15 @@
 namespace carom::runtime {
 namespace {
 
-constexpr std::size_t retained_bytes = 256 * 1024 * 1024;
+constexpr std::size_t retained_bytes = 128 * 1024 * 1024;
+/// A segment costs a descriptor, of which a host may have 1024; queued tasks wait in the heap.
+constexpr std::size_t most_segments = 128;
+constexpr std::size_t history = 65536;
+
+struct lent_segment {
+  std::shared_ptr<segment> what;
+  std::shared_ptr<warm_results> account;
+};
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
@@ -96,6 +106,8 @@ segment::segment(std::size_t size, bool workers_write)
   if (!workers_write) seal_against_writing(fd);
 }
 
+void segment::empty() noexcept { ::madvise(memory.data(), memory.size(), MADV_REMOVE); }
+
 argument_segments& argument_segments::instance() {
   // Never destroyed: results may be held by objects that live until the very end.
   static auto* one = new argument_segments;
@@ -107,44 +119,87 @@ void argument_segments::forget_if_forked() {
   owner_ = ::getpid();
   free_.clear();
   free_bytes_ = 0;
-  dropped_.clear();
+  existing_ = 0;
 }
 
-detail::segment_source::block argument_segments::acquire(std::size_t bytes) {
+std::unique_ptr<segment> argument_segments::obtain(std::size_t bytes, bool beyond_limit) {
   const std::size_t size = round_up(bytes);
-  std::unique_ptr<segment> found;
   {
     std::lock_guard lock(mutex_);
     forget_if_forked();
     if (auto it = free_.find(size); it != free_.end()) {
-      found = std::move(it->second);
+      auto found = std::move(it->second);
       free_.erase(it);
       free_bytes_ -= size;
+      return found;
     }
+    if (existing_ >= most_segments && !beyond_limit) return nullptr;
+    ++existing_;
   }
-  if (!found) found = std::make_unique<segment>(size, false);
-  segment* handed = found.release();
-  return {handed->data(), handed->capacity, handed};
+  try {
+    return std::make_unique<segment>(size, false);
+  } catch (const std::exception&) {
+    std::lock_guard lock(mutex_);
+    --existing_;
+    return nullptr;
+  }
 }
 
-void argument_segments::release(void* handle) noexcept {
-  std::unique_ptr<segment> back(static_cast<segment*>(handle));
+void argument_segments::retire(std::unique_ptr<segment> back) {
   const std::size_t size = back->memory.size();
   std::lock_guard lock(mutex_);
   forget_if_forked();
-  if (free_bytes_ + size <= retained_bytes) {
+  if (free_bytes_ + size <= retained_bytes && existing_ <= most_segments) {
     free_bytes_ += size;
     free_.emplace(size, std::move(back));
-  } else {
-    dropped_.push_back(back->ticket);
-    has_dropped_.store(true, std::memory_order_relaxed);
+    return;
   }
+  if (existing_ != 0) --existing_;
+  back->empty();
+  dropped_.push_back(back->ticket);
+  if (dropped_.size() > history) dropped_.pop_front();
+  drops_.fetch_add(1, std::memory_order_relaxed);
 }
 
-std::vector<std::uint64_t> argument_segments::take_dropped() {
+detail::segment_source::block argument_segments::acquire(std::size_t bytes) {
+  auto made = std::make_unique<argument_block>();
+  made->shared = obtain(bytes, false);
+  if (made->shared) {
+    made->capacity = made->shared->capacity;
+  } else {
+    made->local.reset(new std::byte[bytes]);
+    made->capacity = bytes;
+  }
+  std::byte* data = made->shared ? made->shared->data() : made->local.get();
+  const std::size_t capacity = made->capacity;
+  return {data, capacity, made.release()};
+}
+
+void argument_segments::release(void* handle) noexcept {
+  const std::unique_ptr<argument_block> back(static_cast<argument_block*>(handle));
+  if (back->shared) retire(std::move(back->shared));
+}
+
+const segment* argument_segments::share(const detail::blob& payload) noexcept {
+  auto& held = *static_cast<argument_block*>(payload.segment());
+  if (!held.shared) {
+    // The heap copy stays: the blob points to it.
+    try {
+      held.shared = obtain(payload.size(), true);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+    if (held.shared) std::memcpy(held.shared->data(), payload.data(), payload.size());
+  }
+  return held.shared.get();
+}
+
+std::vector<std::uint64_t> argument_segments::dropped_since(std::uint64_t& seen) {
   std::lock_guard lock(mutex_);
-  has_dropped_.store(false, std::memory_order_relaxed);
-  return std::exchange(dropped_, {});
+  const std::uint64_t all = drops_.load(std::memory_order_relaxed);
+  const auto news = std::min<std::uint64_t>(all - seen, dropped_.size());
+  seen = all;
+  return {dropped_.end() - static_cast<std::ptrdiff_t>(news), dropped_.end()};
 }
 
 result_segments& result_segments::instance() {
@@ -152,16 +207,24 @@ result_segments& result_segments::instance() {
   return one;
 }
 
-void* result_segments::handle(std::shared_ptr<segment> lent) {
-  return new std::shared_ptr<segment>(std::move(lent));
+void* result_segments::handle(std::shared_ptr<segment> lent,
+                              std::shared_ptr<warm_results> account) {
+  return new lent_segment{std::move(lent), std::move(account)};
 }
 
 detail::segment_source::block result_segments::acquire(std::size_t) { throw std::bad_alloc(); }
 
 void result_segments::release(void* handle) noexcept {
-  std::unique_ptr<std::shared_ptr<segment>> lent(static_cast<std::shared_ptr<segment>*>(handle));
-  (*lent)->lent.store(false, std::memory_order_release);
-  (*lent)->in_use().store(0, std::memory_order_release);
+  const std::unique_ptr<lent_segment> back(static_cast<lent_segment*>(handle));
+  segment& one = *back->what;
+  auto& warm = back->account->bytes;
+  // A caller that held a thousand results gives back gigabytes, which no later result may need.
+  if (warm.load(std::memory_order_relaxed) + one.capacity <= warm_results::most_bytes)
+    warm.fetch_add(one.capacity, std::memory_order_relaxed);
+  else
+    one.empty();
+  one.lent.store(false, std::memory_order_release);
+  one.in_use().store(0, std::memory_order_release);
 }
 
 }  // namespace carom::runtime

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <system_error>
@@ -18,7 +19,7 @@ using namespace serialization;
 namespace {
 
 /// A worker that asks for more has lost its mind.
-constexpr std::size_t most_result_segments = 64;
+constexpr std::ptrdiff_t most_idle_results = 1024;
 
 }  // namespace
 
@@ -57,10 +58,11 @@ worker_link::worker_link(std::uint64_t worker_id, const setup_message& setup,
 std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::blob& payload) {
   if (module_count() != modules_told_) tell_new_modules();
   if (payload.segment()) {
-    const auto& held = *static_cast<const segment*>(payload.segment());
-    if (tickets_told_.insert(held.ticket).second) tell_segment(held, false);
+    const segment* held = argument_segments::instance().share(payload);
+    if (!held) return std::nullopt;
+    if (tickets_told_.insert(held->ticket).second) tell_segment(*held, false);
     frame.flags |= flag_segment;
-    frame.ticket = held.ticket;
+    frame.ticket = held->ticket;
     frame.length = payload.size();
   } else {
     frame.payload = payload.bytes();
@@ -159,7 +161,10 @@ void worker_link::receive(message& received, listener& to) {
 }
 
 void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
-  if (result_segments_.size() >= most_result_segments)
+  // What callers hold is their business; what lies idle here is the worker's.
+  const auto idle = std::count_if(result_segments_.begin(), result_segments_.end(),
+                                  [](const auto& one) { return !one.second->lent; });
+  if (idle >= most_idle_results)
     return to.worker_corrupt("it asked for more segments than a worker uses");
   try {
     if (bytes > (std::uint64_t{1} << 46)) throw std::bad_alloc();
@@ -168,6 +173,7 @@ void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
     auto granted = std::make_shared<segment>(size, true);
     result_segments_.emplace(granted->ticket, granted);
     tell_segment(*granted, true);
+    granted->fd.reset();  // this worker has its own now, and nobody else gets one
   } catch (const std::exception&) {
     // No ticket: the worker turns that into the task's error.
     send(pack_message(worker_message_kind::segment, segment_message{}));
@@ -178,6 +184,8 @@ std::shared_ptr<segment> worker_link::lend(std::uint64_t ticket, std::uint64_t l
   const auto it = result_segments_.find(ticket);
   if (it == result_segments_.end() || length > it->second->capacity) return nullptr;
   if (it->second->lent.exchange(true)) return nullptr;
+  const std::size_t warm = warm_->bytes.load(std::memory_order_relaxed);
+  warm_->bytes.fetch_sub(std::min(warm, it->second->capacity), std::memory_order_relaxed);
   return it->second;
 }
 

@@ -43,7 +43,8 @@ class worker_link {
   task_producer& tasks() noexcept { return tasks_; }
   result_consumer& results() noexcept { return results_; }
 
-  /// Writes a task behind the others; its position, or nothing if the worker's ring is full.
+  /// Writes a task behind the others; its position, or nothing if the worker's ring is full or no
+  /// segment is to be had for a large payload.
   /// `payload` must stay until the task is settled if it lies in a segment.
   std::optional<std::uint64_t> write(task_frame frame, const detail::blob& payload);
   /// Shows the worker what was written, and wakes it if need be.
@@ -61,6 +62,8 @@ class worker_link {
   /// The result segment named by a frame, lent to whoever reads the result; null if the worker may
   /// not speak of it.
   std::shared_ptr<segment> lend(std::uint64_t ticket, std::uint64_t length);
+  /// What releasing a lent segment is booked on.
+  const std::shared_ptr<warm_results>& warm() const noexcept { return warm_; }
 
   const page_header& header() const noexcept { return page_->header; }
 
@@ -85,6 +88,7 @@ class worker_link {
   std::size_t modules_told_;
   std::unordered_set<std::uint64_t> tickets_told_;
   std::map<std::uint64_t, std::shared_ptr<segment>> result_segments_;
+  std::shared_ptr<warm_results> warm_ = std::make_shared<warm_results>();
   std::deque<unsent_message> unsent_;
 
   worker_link(std::uint64_t worker_id, const serialization::setup_message& setup,
