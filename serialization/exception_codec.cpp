@@ -9,6 +9,7 @@
 #include <cxxabi.h>
 
 #include <cstdint>
+#include <cstring>
 #include <ios>
 #include <string>
 #include <string_view>
@@ -70,6 +71,7 @@ std::string type_name(const std::type_info& type) {
   std::string name = serialization::demangle(type.name());
   if (name.starts_with(wrapper) && name.ends_with('>'))
     name = name.substr(wrapper.size(), name.size() - wrapper.size() - 1);
+  if (name.ends_with(" const")) name.resize(name.size() - std::strlen(" const"));
   return name;
 }
 

@@ -120,10 +120,17 @@ struct registered_exception {
   static void add() noexcept {
     exception_types().add(entry, typeid(T).name());
     if constexpr (takes_cause<T>) {
-      static constinit registered_type nested{.type = &typeid(with_cause<T>),
-                                              .operations = &operations};
-      exception_types().add_alias(nested, entry);
+      // libstdc++ keeps the const of an exception that is nested as a constant
+      add_alias<with_cause<T>>();
+      add_alias<with_cause<const T>>();
     }
+  }
+
+ private:
+  template <class Nested>
+  static void add_alias() noexcept {
+    static constinit registered_type alias{.type = &typeid(Nested), .operations = &operations};
+    exception_types().add_alias(alias, entry);
   }
 };
 
