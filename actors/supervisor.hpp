@@ -119,6 +119,7 @@ class supervisor final : public caf::event_based_actor,
   caf::error exit_reason_;
   std::uint64_t drops_seen_ = 0;
   bool balance_armed_ = false;
+  bool giving_up_ = false;
   bool finished_ = false;
 };
 

@@ -47,6 +47,7 @@ void call_logged(const std::function<void(const process_event&)>& callback,
 }  // namespace
 
 void supervisor::fill_seats() {
+  if (giving_up_) return;
   while (const auto place = core_.next_start()) start_worker(*place);
 }
 
@@ -160,6 +161,7 @@ void supervisor::bury(seat& dead) {
   const std::uint64_t id = dead.id();
   of.gives_up =
       core_.worker_down(place, of.since_ns, dead.ordered) == supervisor_core::verdict::give_up;
+  if (of.gives_up) giving_up_ = true;
   places_.erase(id);
   seats_[place].reset();
   dying_.emplace(id, std::move(of));

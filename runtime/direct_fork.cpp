@@ -8,9 +8,15 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <vector>
+
+#include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
 namespace {
@@ -39,10 +45,7 @@ void reset_signals() {
 
 [[noreturn]] void become_worker(unique_fd worker_end, child_hooks hooks) {
   ::setpgid(0, 0);
-  reset_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
-  // Its detached descendants stay findable below it for the keeper.
-  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   // What the host had not flushed is the host's to write.
   ::__fpurge(stdout);
   ::__fpurge(stderr);
@@ -55,42 +58,97 @@ void reset_signals() {
   ::_exit(0);
 }
 
+/// Ends as `status` says that another process has ended.
+[[noreturn]] void end_like(int status) {
+  if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);  // the worker's own core is enough
+  ::kill(::getpid(), WTERMSIG(status));
+  ::_exit(128 + WTERMSIG(status));
+}
+
+[[noreturn]] void become_guardian(unique_fd worker_end, child_hooks hooks, unique_fd host) {
+  ::setpgid(0, 0);
+  reset_signals();
+  ::prctl(PR_SET_NAME, "carom-guardian");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const pid_t self = ::getpid();
+  const pid_t worker = ::fork();
+  if (worker == 0) {
+    // Armed from the guardian's only thread, so it is the guardian's end that it tells of.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != self) ::_exit(1);
+    become_worker(std::move(worker_end), hooks);
+  }
+  const pid_t told = worker > 0 ? worker : -errno;
+  if (worker > 0) ::setpgid(worker, worker);
+  char heard = 0;
+  if (::write(host.get(), &told, sizeof told) != sizeof told || worker < 0) ::_exit(1);
+  // The host opens the worker's pidfd while the worker cannot be reaped.
+  if (::read(host.get(), &heard, 1) < 0) ::_exit(1);
+  close_private_descriptors(-1);
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(worker), &ended, WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
+  }
+  ::kill(-worker, SIGKILL);
+  int status = 0;
+  ::waitpid(worker, &status, 0);
+  end_children();
+  end_like(status);
+}
+
 }  // namespace
 
 unique_fd direct_child::duplicate_pidfd() const {
-  return unique_fd(::fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 3));
+  return unique_fd(::fcntl(guardian_fd_.get(), F_DUPFD_CLOEXEC, 3));
 }
 
 void direct_child::signal_group(int signal) const noexcept {
-  runtime::signal_group(pid_, pidfd_.get(), signal, true);
+  runtime::signal_group(worker_, worker_fd_.get(), signal, false);
 }
 
 exit_info direct_child::reap() const noexcept {
-  auto info = peek_child(pid_);
-  if (!info) {
-    // The host's own wait was faster; its status is known to the host alone.
-    exit_info unknown;
-    unknown.pid = pid_;
-    return unknown;
+  auto info = peek_child(guardian_);
+  exit_info seen;
+  // Empty if the host's own wait was faster: then the status is known to the host alone.
+  if (info) {
+    seen = *info;
+    reap_child(guardian_);
   }
-  runtime::signal_group(pid_, pidfd_.get(), SIGKILL, true);
-  reap_child(pid_);
-  return *info;
+  seen.pid = worker_;
+  return seen;
 }
 
 direct_child fork_directly(unique_fd worker_end, child_hooks hooks) {
-  const pid_t pid = ::fork();
-  if (pid < 0) return direct_child(errno);
-  if (pid == 0) become_worker(std::move(worker_end), hooks);
-  ::setpgid(pid, pid);  // here too: the group may be signalled before the child has run
-  unique_fd pidfd = open_pidfd(pid);
-  if (!pidfd) {
-    const int error = errno;
-    ::kill(pid, SIGKILL);
-    reap_child(pid);
-    return direct_child(error);
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return direct_child(errno);
+  unique_fd ours(ends[0]), theirs(ends[1]);
+  const pid_t guardian = ::fork();
+  if (guardian < 0) return direct_child(errno);
+  if (guardian == 0) {
+    ours.reset();
+    become_guardian(std::move(worker_end), hooks, std::move(theirs));
   }
-  return direct_child(pid, std::move(pidfd));
+  theirs.reset();
+  unique_fd guardian_fd = open_pidfd(guardian);
+  pid_t worker = 0;
+  ssize_t got = 0;
+  while ((got = ::read(ours.get(), &worker, sizeof worker)) < 0 && errno == EINTR) {
+  }
+  unique_fd worker_fd;
+  if (got == sizeof worker && worker > 0) worker_fd = open_pidfd(worker);
+  if (guardian_fd && worker_fd) {
+    const char heard = 1;
+    if (::write(ours.get(), &heard, 1) == 1)
+      return direct_child(guardian, std::move(guardian_fd), worker, std::move(worker_fd));
+  }
+  const int error = got == sizeof worker && worker < 0 ? -worker : EAGAIN;
+  ::kill(guardian, SIGKILL);
+  int status = 0;
+  ::waitpid(guardian, &status, 0);
+  return direct_child(error);
 }
 
 }  // namespace carom::runtime

@@ -12,32 +12,42 @@
 
 namespace carom::runtime {
 
-/// A worker that the host forked itself (start_method::fork), so the host is its parent: it signals
-/// the group and reaps.
+/// A worker forked from the host itself (start_method::fork), below a guardian: a copy of the host
+/// that does nothing but outlive the worker. Being a child subreaper it gets what the worker leaves
+/// behind, also in sessions of their own, ends it, and then ends as the worker did.
 class direct_child {
  public:
   explicit direct_child(int error) : error_(error) {}
-  direct_child(pid_t pid, unique_fd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
+  direct_child(pid_t guardian, unique_fd guardian_fd, pid_t worker, unique_fd worker_fd)
+      : guardian_(guardian),
+        guardian_fd_(std::move(guardian_fd)),
+        worker_(worker),
+        worker_fd_(std::move(worker_fd)) {}
 
-  bool valid() const noexcept { return pid_ > 0; }
+  bool valid() const noexcept { return guardian_ > 0; }
   int error() const noexcept { return error_; }
-  pid_t pid() const noexcept { return pid_; }
-  int pidfd() const noexcept { return pidfd_.get(); }
+  /// The worker's.
+  pid_t pid() const noexcept { return worker_; }
+  pid_t guardian() const noexcept { return guardian_; }
+  /// Readable once the worker and all that it left behind are gone.
+  int pidfd() const noexcept { return guardian_fd_.get(); }
   unique_fd duplicate_pidfd() const;
 
   void signal_group(int signal) const noexcept;
-  /// Once the pidfd is readable: ends what is left of the group, then reaps.
+  /// Once the pidfd is readable: the worker's exit.
   exit_info reap() const noexcept;
 
   std::unique_ptr<loop::watch> watch;
 
  private:
   int error_ = 0;
-  pid_t pid_ = 0;
-  unique_fd pidfd_;
+  pid_t guardian_ = 0;
+  unique_fd guardian_fd_;
+  pid_t worker_ = 0;
+  unique_fd worker_fd_;
 };
 
-/// Forks the calling process. The child keeps the memory and the descriptors that are not
+/// Forks the calling process. The worker keeps the memory and the descriptors that are not
 /// close-on-exec, leads its own group, and runs `hooks.run`.
 direct_child fork_directly(unique_fd worker_end, child_hooks hooks);
 

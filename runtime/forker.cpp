@@ -20,7 +20,6 @@ using namespace serialization;
 
 forker::forker(forker_seat seat)
     : context_(std::move(seat.context)),
-      keeper_(seat.keeper),
       keeper_pidfd_(std::move(seat.keeper_pidfd)),
       family_(poller_, children_tag),
       to_keeper_(std::move(seat.to_keeper)),

@@ -21,7 +21,6 @@ struct keeper_seat;
 struct forker_seat {
   server_context context;
   channel to_keeper;
-  pid_t keeper = 0;
   unique_fd keeper_pidfd;
   /// Workers that the keeper looks after itself: ours to watch if it dies.
   worker_table inherited;
@@ -52,7 +51,6 @@ class forker {
   [[noreturn]] void leave();
 
   server_context context_;
-  pid_t keeper_;
   unique_fd keeper_pidfd_;
   poller poller_;
   family family_;

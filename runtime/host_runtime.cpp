@@ -10,6 +10,7 @@
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/process_state.hpp"
+#include "runtime/segment.hpp"
 
 namespace carom::runtime {
 
@@ -107,6 +108,7 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
     shared->readable.reset();
     shared->writable.reset();
     shared->direct.clear();
+    argument_segments::instance().trim();
     auto& state = process_state::instance();
     std::lock_guard lock(state.mutex);
     state.loop_runs = false;
@@ -150,7 +152,7 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
     return;
   }
   if (impl_->server) {
-    impl_->server->adopt(id, child.pid(), child.pidfd());
+    impl_->server->adopt(id, child.guardian(), child.pidfd());
     impl_->watch_writable();
   }
   unique_fd for_listener = child.duplicate_pidfd();

@@ -71,7 +71,6 @@ std::optional<forker_seat> keeper::fork_forker() {
   auto [ours, theirs] = channel::make_pair();
   unique_fd own_pidfd = open_pidfd(::getpid());
   if (!own_pidfd) return std::nullopt;
-  const pid_t self = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return std::nullopt;
   if (pid == 0) {
@@ -79,7 +78,6 @@ std::optional<forker_seat> keeper::fork_forker() {
     seat.context = std::move(context_);
     seat.context.control = std::move(to_host_.socket());
     seat.to_keeper = std::move(theirs);
-    seat.keeper = self;
     seat.keeper_pidfd = std::move(own_pidfd);
     seat.inherited = family_.release();
     return seat;

@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -62,20 +64,8 @@ void append_numbers(const std::string& text, std::vector<pid_t>& into) {
   }
 }
 
-/// For kernels built without CONFIG_PROC_CHILDREN.
-std::vector<pid_t> scan_for_children(pid_t parent) {
-  std::vector<pid_t> found;
-  each_number_in("/proc", [&](pid_t pid) {
-    if (const auto entry = proc_entry::read(pid); entry && entry->parent == parent)
-      found.push_back(pid);
-  });
-  return found;
-}
-
-}  // namespace
-
-std::optional<proc_entry> proc_entry::read(pid_t pid) noexcept try {
-  const auto text = read_file("/proc/" + std::to_string(pid) + "/stat");
+std::optional<proc_entry> read_entry(const std::string& path, pid_t pid) {
+  const auto text = read_file(path);
   if (!text) return std::nullopt;
   // The name in parentheses may hold anything, also parentheses.
   const std::size_t name_end = text->rfind(')');
@@ -90,6 +80,37 @@ std::optional<proc_entry> proc_entry::read(pid_t pid) noexcept try {
       last != std::string::npos && last > name_end)
     entry.exit_code = std::atoi(text->c_str() + last);
   return entry;
+}
+
+/// Whether every thread of a process is stopped or gone, so that none is within a system call.
+bool is_at_rest(pid_t pid) {
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  bool resting = true;
+  each_number_in(tasks, [&](pid_t thread) {
+    const auto entry = read_entry(tasks + "/" + std::to_string(thread) + "/stat", thread);
+    if (entry && entry->state != 'T' && entry->state != 't' && !entry->is_zombie()) resting = false;
+  });
+  return resting;
+}
+
+/// How long a process may take to stop; one that waits in the kernel, for a disk say, forks
+/// nothing.
+constexpr auto patience_with_unstoppable = std::chrono::milliseconds{100};
+
+/// For kernels built without CONFIG_PROC_CHILDREN.
+std::vector<pid_t> scan_for_children(pid_t parent) {
+  std::vector<pid_t> found;
+  each_number_in("/proc", [&](pid_t pid) {
+    if (const auto entry = proc_entry::read(pid); entry && entry->parent == parent)
+      found.push_back(pid);
+  });
+  return found;
+}
+
+}  // namespace
+
+std::optional<proc_entry> proc_entry::read(pid_t pid) noexcept try {
+  return read_entry("/proc/" + std::to_string(pid) + "/stat", pid);
 } catch (const std::bad_alloc&) {
   return std::nullopt;
 }
@@ -152,14 +173,18 @@ void kill_tree(pid_t root, int root_pidfd) {
     }
     return found;
   };
-  for (int quiet_looks = 0; quiet_looks < 2;) {
+  const auto deadline = std::chrono::steady_clock::now() + patience_with_unstoppable;
+  for (bool complete = false; !complete;) {
     std::vector<std::pair<pid_t, int>> parents{{root, root_pidfd}};
     for (const auto& [pid, pidfd] : descendants) parents.emplace_back(pid, pidfd.get());
+    // A fork that was under way when its process was told to stop still completes. Where all had
+    // come to rest before a look that finds nothing new, there is nothing more.
+    const bool resting =
+        std::ranges::all_of(parents, [](const auto& parent) { return is_at_rest(parent.first); });
     bool found = false;
     for (const auto& [pid, pidfd] : parents) found |= stop_children_of(pid, pidfd);
-    // A fork under way when its process was stopped still completes: look once more.
-    quiet_looks = found ? 0 : quiet_looks + 1;
-    if (!found) ::sched_yield();
+    complete = !found && (resting || std::chrono::steady_clock::now() > deadline);
+    if (!complete) ::sched_yield();
   }
   signal_process(root_pidfd, SIGKILL);
   for (const auto& [pid, pidfd] : descendants) signal_process(pidfd.get(), SIGKILL);

@@ -40,7 +40,7 @@ void end_children();
 /// SIGKILLs a process and all its descendants, those in other groups and sessions too: first stops
 /// each so that none forks away, until a look finds no new one. For processes that are not our
 /// children; signals by pidfd only, so a reused number is never hit. Misses what had detached
-/// before (see PR_SET_CHILD_SUBREAPER).
+/// before (see PR_SET_CHILD_SUBREAPER). Waits a moment for what cannot be stopped at once.
 void kill_tree(pid_t root, int root_pidfd);
 
 }  // namespace carom::runtime

@@ -161,6 +161,14 @@ void argument_segments::retire(std::unique_ptr<segment> back) {
   drops_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void argument_segments::trim() noexcept {
+  std::lock_guard lock(mutex_);
+  forget_if_forked();
+  existing_ -= std::min(existing_, free_.size());
+  free_.clear();
+  free_bytes_ = 0;
+}
+
 detail::segment_source::block argument_segments::acquire(std::size_t bytes) {
   auto made = std::make_unique<argument_block>();
   made->shared = obtain(bytes, false);

@@ -90,6 +90,8 @@ class argument_segments final : public detail::segment_source {
   /// in their history, 0 at first.
   std::vector<std::uint64_t> dropped_since(std::uint64_t& seen);
   std::uint64_t drops() const noexcept { return drops_.load(std::memory_order_relaxed); }
+  /// Frees what lies idle: the last pool is gone.
+  void trim() noexcept;
 
  private:
   std::unique_ptr<segment> obtain(std::size_t bytes, bool beyond_limit);
