@@ -94,7 +94,8 @@ class supervisor final : public caf::event_based_actor,
   void close_pool();
   void terminate_pool();
   void fail_pool(const std::string& cause);
-  void end_all_tasks(const std::exception_ptr& error);
+  using task_error = std::function<std::exception_ptr(const detail::task_node&)>;
+  void end_all_tasks(const task_error& error);
   void advance_shutdown();
   void finish();
   /// Runs `what` on the loop, behind what is going on now, if this pool is still there.

@@ -37,7 +37,13 @@ void supervisor::terminate_pool() {
   core_.terminate();
   handle_->refuse("the pool has been terminated");
   drain_inbox();
-  end_all_tasks(std::make_exception_ptr(terminated({})));
+  end_all_tasks([](const task_node& task) {
+    terminated_info info;
+    info.pid = task.worker_pid();
+    info.task_name = task.name();
+    info.task_id = task.id();
+    return std::make_exception_ptr(terminated(info));
+  });
   signal_seats(SIGTERM);
   shutdown_timer_->arm(kill_grace);
   run_callbacks();
@@ -56,18 +62,23 @@ void supervisor::fail_pool(const std::string& cause) {
   exit_reason_ = make_actor_error(error);
   handle_->refuse(std::string("the pool has failed: ") + restart_freq_exceeded(info).what());
   drain_inbox();
-  end_all_tasks(error);
+  end_all_tasks([&](const task_node&) { return error; });
   signal_seats(SIGTERM);
   shutdown_timer_->arm(kill_grace);
   run_callbacks();
   advance_shutdown();
 }
 
-void supervisor::end_all_tasks(const std::exception_ptr& error) {
-  for (void* task : core_.take_pending()) settle_error(*static_cast<task_node*>(task), error);
+void supervisor::end_all_tasks(const task_error& error) {
+  for (void* what : core_.take_pending()) {
+    auto& task = *static_cast<task_node*>(what);
+    settle_error(task, error(task));
+  }
   for (index w = 0; w < seats_.size(); ++w)
-    for (const auto& [position, task] : core_.take_back(w))
-      settle_error(*static_cast<task_node*>(task), error);
+    for (const auto& [position, what] : core_.take_back(w)) {
+      auto& task = *static_cast<task_node*>(what);
+      settle_error(task, error(task));
+    }
 }
 
 void supervisor::advance_shutdown() {
