@@ -37,12 +37,13 @@ class imap_range {
     }
     void operator++(int) { ++*this; }
     friend bool operator==(const iterator& it, std::default_sentinel_t) {
-      return !it.range_ || !it.range_->current_;
+      return it.at_end();
     }
 
    private:
     friend imap_range;
     explicit iterator(imap_range* range) : range_(range) {}
+    bool at_end() const { return !range_ || !range_->current_; }
     imap_range* range_ = nullptr;
   };
 
