@@ -15,8 +15,7 @@ using travelling::sample_types;
 
 void read_items(const travelling::sample_type& type, std::span<const std::byte> bytes) {
   carom::detail::item_reader reader{bytes};
-  for (int i = 0; i < 100 && !reader.empty(); ++i)
-    i % 3 == 2 ? type.skip(reader) : (void)type.next(reader);
+  for (int i = 0; i < 100 && !reader.empty(); ++i) type.skip(reader);
 }
 
 }  // namespace
