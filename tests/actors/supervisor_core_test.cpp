@@ -354,6 +354,19 @@ TEST_F(Workers, PositionsThatHoldNothingAreNobodysTask) {
   EXPECT_EQ(core_->finished(0, 0), nullptr) << "over already";
 }
 
+TEST_F(Workers, APositionOfTheRoundBeforeIsNotTheTaskThatStandsThereNow) {
+  start(1);
+  for (std::uint64_t position = 0; position < supervisor_core::ring; ++position) {
+    submit(1);
+    place();
+    ASSERT_NE(core_->finished(0, position), nullptr);
+  }
+  submit(1);
+  place();
+  EXPECT_EQ(core_->finished(0, 0), nullptr);
+  EXPECT_NE(core_->finished(0, supervisor_core::ring), nullptr);
+}
+
 TEST_F(Workers, ATaskKeepsItsPlaceUntilItIsOverHoweverFarTheRingHasGone) {
   start(2);
   core_->set_average(0, 1);
