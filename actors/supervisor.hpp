@@ -38,6 +38,7 @@ class supervisor final : public caf::event_based_actor,
   /// Whoever sends: this actor runs on the loop.
   void enqueue(caf::mailbox_element_ptr what, caf::execution_unit* unit) override;
   const char* name() const override { return "carom.pool"; }
+  void on_exit() override;
 
  private:
   using index = supervisor_core::worker_index;
@@ -98,6 +99,7 @@ class supervisor final : public caf::event_based_actor,
   void end_all_tasks(const task_error& error);
   void advance_shutdown();
   void finish();
+  void let_go();
   /// Runs `what` on the loop, behind what is going on now, if this pool is still there.
   void later(void (supervisor::*what)());
 

@@ -56,6 +56,7 @@ supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64
   const bool was_ready = down.was_ready;
   down.state = worker_state::none;
   --present_;
+  unlist(w);
   if (state_ == pool_state::terminating || state_ == pool_state::failed) return verdict::none;
   if (!expected) {
     restart_intensity& counted = was_ready ? restarts_ : start_burst_;
@@ -89,6 +90,12 @@ void supervisor_core::list_if_hungry(worker_index w) {
     hungry_.push_back(w);
 }
 
+void supervisor_core::unlist(worker_index w) {
+  if (workers_[w].listed) std::erase(hungry_, w);
+  workers_[w].listed = false;
+  if (giving_ == w) share_ = 0;
+}
+
 void supervisor_core::change_live(worker& w, std::int32_t by) {
   const auto spare = [](std::uint32_t live) { return live > 1 ? live - 1 : 0; };
   const std::uint32_t before = w.live;
@@ -103,7 +110,14 @@ void supervisor_core::change_live(worker& w, std::int32_t by) {
 }
 
 std::optional<supervisor_core::placement> supervisor_core::next_placement() {
-  if (pending_.empty()) return std::nullopt;
+  if (pending_.empty() || state_ == pool_state::terminating || state_ == pool_state::failed)
+    return std::nullopt;
+  // What the worker has told meanwhile may have made its window smaller, and a task that never
+  // ends keeps its place in the ring.
+  if (share_ != 0) {
+    const worker& current = workers_[giving_];
+    if (current.live >= window(current) || current.tasks[current.tail % ring]) share_ = 0;
+  }
   while (share_ == 0) {
     if (hungry_.empty()) return std::nullopt;
     const auto waiting = static_cast<std::uint32_t>(hungry_.size());
@@ -111,7 +125,7 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement() {
     hungry_.pop_front();
     worker& next = workers_[giving_];
     next.listed = false;
-    if (!hungry(next)) continue;
+    if (!hungry(next) || next.tasks[next.tail % ring]) continue;
     const std::uint64_t fair = (pending_.size() + waiting - 1) / waiting;
     share_ = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(fair, 1, std::max(window(next), next.live + 1) - next.live));
@@ -155,7 +169,6 @@ std::vector<supervisor_core::taken> supervisor_core::take_back(worker_index w) {
     forget_task(from, position);
     all.push_back({position, one});
   }
-  if (giving_ == w) share_ = 0;
   return all;
 }
 
@@ -197,6 +210,7 @@ void supervisor_core::leaving(worker_index w) {
   worker& one = workers_[w];
   if (one.state == worker_state::ready && one.live == 0) --idle_;
   if (one.state != worker_state::none) one.state = worker_state::leaving;
+  unlist(w);
 }
 
 }  // namespace carom::actors

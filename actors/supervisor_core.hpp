@@ -151,6 +151,7 @@ class supervisor_core {
   std::uint32_t window(const worker& w) const;
   bool hungry(const worker& w) const;
   void list_if_hungry(worker_index w);
+  void unlist(worker_index w);
   void change_live(worker& w, std::int32_t by);
   void forget_task(worker& w, std::uint64_t position);
 

@@ -107,6 +107,32 @@ void supervisor::later(void (supervisor::*what)()) {
 
 void supervisor::finish() {
   if (finished_ || core_.present() != 0 || !dying_.empty()) return;
+  let_go();
+  quit(exit_reason_);
+}
+
+void supervisor::on_exit() {
+  if (finished_) return;
+  // Killed as an actor (exit_reason::kill passes by every handler): no time to see workers leave.
+  core_.terminate();
+  handle_->refuse("the pool has been killed");
+  drain_inbox();
+  const auto error = std::make_exception_ptr(terminated({}));
+  end_all_tasks([&](const task_node&) { return error; });
+  for (const auto& [id, of] : dying_) {
+    for (const auto& loss : of.lost) settle_error(*loss.task, error);
+    runtime_->host().forget(id);
+  }
+  dying_.clear();
+  signal_seats(SIGKILL);
+  for (auto& one : seats_) {
+    if (one) runtime_->host().forget(one->id());
+    one.reset();
+  }
+  let_go();
+}
+
+void supervisor::let_go() {
   handle_->refuse("the pool is closed");
   // What slipped in between the last look and the closing of the inbox.
   task_node* chain = handle_->inbox().close();
@@ -122,7 +148,6 @@ void supervisor::finish() {
   retry_timer_.reset();
   shutdown_timer_.reset();
   obituary_timer_.reset();
-  quit(exit_reason_);
   // The application may be waiting to take system and loop down: it is told when this actor is
   // through, which is behind what the loop does now.
   const auto around = std::move(runtime_);

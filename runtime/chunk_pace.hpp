@@ -38,7 +38,8 @@ class chunk_pace {
   static constexpr std::int64_t publish_ns = 500'000;
   static constexpr std::int64_t look_ns = 200'000;
   static constexpr std::uint64_t publish_bytes = 16 * 1024;
-  static constexpr std::uint64_t most_items = 1 << 16;
+  /// Items may become slow at any time; reading the clock costs as much as one of the shortest.
+  static constexpr std::uint64_t most_items = 64;
 
   std::int64_t published_ns_;
   std::int64_t looked_ns_;

@@ -9,6 +9,7 @@
 #include "runtime/direct_fork.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/proc_tree.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/segment.hpp"
 
@@ -72,6 +73,20 @@ struct host_runtime::impl final : fork_server::events {
   }
 };
 
+namespace {
+
+/// Before this library has threads of its own: what is counted is the host's.
+void warn_of_threads() {
+  static std::atomic<bool> warned{false};
+  if (const int threads = count_threads(); threads > 1 && !warned.exchange(true))
+    log()->warn(
+        "start_method::fork in a process with {} threads: a worker copies their locks in whatever "
+        "state they are; prefer start_method::forkserver and carom::init",
+        threads);
+}
+
+}  // namespace
+
 std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   auto& state = process_state::instance();
   std::unique_lock lock(state.mutex);
@@ -79,6 +94,7 @@ std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   if (state.runtime.expired() && !on_loop_thread())
     state.loop_ended.wait(lock, [&] { return !state.loop_runs; });
   auto found = state.runtime.lock();
+  if (method == start_method::fork && !found) warn_of_threads();
   if (!found || !found->impl_->server) {
     try {
       state.start_fork_server();

@@ -30,12 +30,14 @@ struct loop::impl {
   bool poll_all() {
     bool found = false;
     // By index: a poller may add or remove pollers.
-    for (std::size_t i = 0; i < pollers.size(); ++i) found |= pollers[i]->poll();
+    for (std::size_t i = 0; i < pollers.size(); ++i)
+      if (pollers[i]) found |= pollers[i]->poll();
+    std::erase(pollers, nullptr);
     return found;
   }
   bool all_may_sleep() {
     bool may = true;
-    for (std::size_t i = 0; i < pollers.size(); ++i) may &= pollers[i]->before_sleep();
+    for (std::size_t i = 0; i < pollers.size(); ++i) if (pollers[i]) may &= pollers[i]->before_sleep();
     return may;
   }
 };
@@ -127,7 +129,10 @@ void loop::run() {
       if (impl_->io.poll() == 0) ::sched_yield();
     } else {
       busy_at = 0;
-      if (impl_->all_may_sleep()) impl_->io.run_one();
+      if (impl_->all_may_sleep())
+        impl_->io.run_one();
+      else
+        impl_->io.poll();
     }
   }
 }
@@ -157,6 +162,10 @@ std::unique_ptr<loop::timer> loop::make_timer(std::function<void()> call) {
 }
 
 void loop::add(poller& asked) { impl_->pollers.push_back(&asked); }
-void loop::remove(poller& asked) { std::erase(impl_->pollers, &asked); }
+void loop::remove(poller& asked) {
+  // Its place stays until the round is over, so that no other misses its turn.
+  std::replace(impl_->pollers.begin(), impl_->pollers.end(), &asked,
+               static_cast<poller*>(nullptr));
+}
 
 }  // namespace carom::runtime

@@ -155,7 +155,6 @@ void argument_segments::retire(std::unique_ptr<segment> back) {
     return;
   }
   if (existing_ != 0) --existing_;
-  back->empty();
   dropped_.push_back(back->ticket);
   if (dropped_.size() > history) dropped_.pop_front();
   drops_.fetch_add(1, std::memory_order_relaxed);

@@ -56,7 +56,8 @@ struct segment {
     return *reinterpret_cast<std::atomic<std::uint32_t>*>(memory.data());
   }
   std::byte* data() const noexcept { return memory.data() + header_size; }
-  /// Gives the pages back to the kernel, whoever still maps them.
+  /// Gives the pages back to the kernel, whoever still maps them; a result's only, an argument's is
+  /// sealed against that too.
   void empty() noexcept;
 
   std::uint64_t ticket;
