@@ -10,6 +10,7 @@
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "runtime/proc_tree.hpp"
 
@@ -104,12 +105,19 @@ bool family::is_own_worker(pid_t pid) const {
   return found != ids_.end() && workers_.at(found->second).kin == kinship::own;
 }
 
-void family::sweep(pid_t except) {
+void family::sweep(pid_t forker, int forker_pidfd) {
   if (!std::exchange(sweep_, false)) return;
   // What dies of a hunt leaves its own children to us.
   const bool hunting = std::exchange(hunt_, false) || !condemned_.empty();
-  for (const pid_t child : children_of(::getpid())) {
-    if (child == except || is_own_worker(child)) continue;
+  const std::vector<pid_t> children = children_of(::getpid());
+  // If the forker was alive after the look, none of them is a worker that has come to us from it.
+  if (forker != 0 && has_ended(forker_pidfd)) {
+    sweep_ = true;
+    hunt_ = hunting;
+    return;
+  }
+  for (const pid_t child : children) {
+    if (child == forker || is_own_worker(child)) continue;
     if (reap_child(child)) {
       condemned_.erase(child);
       continue;

@@ -70,8 +70,9 @@ class family {
   /// SIGCHLD came: a child that is no worker may have ended.
   void children_changed();
   /// Once per turn: reaps ended children that are no workers and, after a worker has ended, kills
-  /// those that live; spared are `except` and members of a living worker's group.
-  void sweep(pid_t except = 0);
+  /// those that live, but for members of a living worker's group. Puts it off when the forker (the
+  /// keeper's) has ended: its workers are among the children and not yet taken over.
+  void sweep(pid_t forker = 0, int forker_pidfd = -1);
   /// Next sweep kills.
   void hunt() noexcept { sweep_ = hunt_ = true; }
 

@@ -63,7 +63,7 @@ forker_seat keeper::serve() {
     to_forker_.flush();
     to_host_.flush();
     forget_reported();
-    family_.sweep(forker_);
+    family_.sweep(forker_, forker_pidfd_.get());
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,20 +81,26 @@ std::optional<proc_entry> read_entry(const std::string& path, pid_t pid) {
   return entry;
 }
 
-/// Whether every thread of a process is stopped or gone, so that none is within a system call.
-bool is_at_rest(pid_t pid) {
+/// The most restless thread's state: 'T' when all are stopped or gone, 'D' when others wait in the
+/// kernel for what no signal interrupts, else 'R'.
+char restlessness(pid_t pid) {
   const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
-  bool resting = true;
+  char worst = 'T';
   each_number_in(tasks, [&](pid_t thread) {
     const auto entry = read_entry(tasks + "/" + std::to_string(thread) + "/stat", thread);
-    if (entry && entry->state != 'T' && entry->state != 't' && !entry->is_zombie()) resting = false;
+    if (!entry || entry->is_zombie() || entry->state == 'T' || entry->state == 't') return;
+    if (entry->state != 'D')
+      worst = 'R';
+    else if (worst == 'T')
+      worst = 'D';
   });
-  return resting;
+  return worst;
 }
 
-/// How long a process may take to stop; one that waits in the kernel, for a disk say, forks
-/// nothing.
-constexpr auto patience_with_unstoppable = std::chrono::milliseconds{100};
+/// How long stopped processes may take to come to rest: one that runs stops when it is its turn,
+/// one that waits for a disk, or for the exec of a vforked child we have stopped, perhaps never.
+constexpr auto patience_with_running = std::chrono::seconds{2};
+constexpr auto patience_with_waiting = std::chrono::milliseconds{50};
 
 /// For kernels built without CONFIG_PROC_CHILDREN.
 std::vector<pid_t> scan_for_children(pid_t parent) {
@@ -155,10 +160,12 @@ void end_children() {
 }
 
 void kill_tree(pid_t root, int root_pidfd) {
+  using clock = std::chrono::steady_clock;
   std::unordered_map<pid_t, unique_fd> descendants;
+  // Told to stop, and not yet seen at rest with all its children known.
+  std::vector<std::pair<pid_t, int>> open_cases{{root, root_pidfd}};
   signal_process(root_pidfd, SIGSTOP);
   const auto stop_children_of = [&](pid_t parent, int parent_pidfd) {
-    bool found = false;
     for (const pid_t pid : children_of(parent)) {
       if (descendants.contains(pid)) continue;
       unique_fd pidfd = open_pidfd(pid);
@@ -168,23 +175,30 @@ void kill_tree(pid_t root, int root_pidfd) {
       const auto entry = proc_entry::read(pid);
       if (!entry || entry->parent != parent || signal_process(parent_pidfd, 0) != 0) continue;
       signal_process(pidfd.get(), SIGSTOP);
+      open_cases.emplace_back(pid, pidfd.get());
       descendants.emplace(pid, std::move(pidfd));
-      found = true;
     }
-    return found;
   };
-  const auto deadline = std::chrono::steady_clock::now() + patience_with_unstoppable;
-  for (bool complete = false; !complete;) {
-    std::vector<std::pair<pid_t, int>> parents{{root, root_pidfd}};
-    for (const auto& [pid, pidfd] : descendants) parents.emplace_back(pid, pidfd.get());
-    // A fork that was under way when its process was told to stop still completes. Where all had
-    // come to rest before a look that finds nothing new, there is nothing more.
-    const bool resting =
-        std::ranges::all_of(parents, [](const auto& parent) { return is_at_rest(parent.first); });
-    bool found = false;
-    for (const auto& [pid, pidfd] : parents) found |= stop_children_of(pid, pidfd);
-    complete = !found && (resting || std::chrono::steady_clock::now() > deadline);
-    if (!complete) ::sched_yield();
+  auto last_progress = clock::now();
+  while (!open_cases.empty()) {
+    auto patience = clock::duration::zero();
+    const auto cases = std::exchange(open_cases, {});
+    for (const auto& [pid, pidfd] : cases) {
+      // A fork that was under way when its process was told to stop still completes: only a look
+      // after it has come to rest shows all there will ever be.
+      const char state = restlessness(pid);
+      stop_children_of(pid, pidfd);
+      if (state == 'T') continue;
+      open_cases.emplace_back(pid, pidfd);
+      patience = std::max<clock::duration>(
+          patience, state == 'R' ? clock::duration{patience_with_running} : patience_with_waiting);
+    }
+    if (open_cases != cases) {
+      last_progress = clock::now();
+    } else {
+      if (clock::now() - last_progress >= patience) break;
+      ::usleep(200);
+    }
   }
   signal_process(root_pidfd, SIGKILL);
   for (const auto& [pid, pidfd] : descendants) signal_process(pidfd.get(), SIGKILL);

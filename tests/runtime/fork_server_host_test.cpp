@@ -110,12 +110,12 @@ TEST_F(ForkServerHost, NothingOutlivesAHostKilledAmidForks) {
 }
 
 TEST_F(ForkServerHost, NothingOutlivesAHostKilledTogetherWithTheKeeper) {
-  auto [ours, theirs] = channel::make_pair();
+  auto ends = channel::make_pair();
   const pid_t host = start_host([&] {
     fork_workers_of_all_kinds();
-    tell(theirs, std::to_string(server_->keeper_pid()));
+    tell(ends.second, std::to_string(server_->keeper_pid()));
   });
-  const pid_t keeper = numbers_in(answer_of(ours)).at(0);
+  const pid_t keeper = numbers_in(answer_of(ends.first)).at(0);
   ASSERT_EQ(::kill(keeper, SIGKILL), 0);
   expect_all_gone_within_a_second_of(host);
 }
