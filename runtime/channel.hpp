@@ -35,7 +35,7 @@ struct message {
 /// order, with descriptors. Every descriptor, received ones too, is close-on-exec. Not thread safe.
 class channel {
  public:
-  static constexpr std::size_t max_bytes = 64 * 1024;
+  static constexpr std::size_t max_bytes = std::size_t{64} * 1024;
   static constexpr std::size_t max_fds = 16;
 
   channel() noexcept = default;

@@ -93,24 +93,24 @@ bool reap_child(pid_t pid) noexcept { return ::waitpid(pid, nullptr, WNOHANG) ==
 exit_info exit_of_stranger(pid_t pid, int pidfd) noexcept {
   exit_info result;
   result.pid = pid;
-  pidfd_info_v1 info{};
-  info.mask = info_exit;
   const auto ask_kernel = [&] {
-    return ::ioctl(pidfd, get_info, &info) == 0 && (info.mask & info_exit) != 0;
-  };
-  // Before it is reaped only /proc has the status, and what that says counts if the number is still
-  // this process's.
-  if (ask_kernel()) {
+    pidfd_info_v1 info{};
+    info.mask = info_exit;
+    if (::ioctl(pidfd, get_info, &info) != 0 || (info.mask & info_exit) == 0) return false;
     result.known = true;
     result.status = info.exit_code;
-  } else if (const auto entry = proc_entry::read(pid);
-             entry && entry->is_zombie() && send_signal(pidfd, 0, 0) == 0) {
+    return true;
+  };
+  // Only once it is reaped; before that /proc has the status, and what that says counts if the
+  // number is still this process's.
+  if (ask_kernel()) return result;
+  const auto entry = proc_entry::read(pid);
+  if (entry && entry->is_zombie() && send_signal(pidfd, 0, 0) == 0) {
     result.known = true;
     result.status = entry->exit_code;
-  } else if (info.mask = info_exit; ask_kernel()) {
-    result.known = true;
-    result.status = info.exit_code;
+    return result;
   }
+  ask_kernel();
   return result;
 }
 
