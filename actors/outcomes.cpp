@@ -27,9 +27,10 @@ std::optional<std::span<const std::byte>> bytes_of(const runtime::result_frame& 
   if (!lent) return std::nullopt;
   std::byte* data = lent->data();
   const std::size_t capacity = lent->capacity;
-  holder.adopt_segment(runtime::result_segments::instance(),
-                       {data, capacity, runtime::result_segments::handle(std::move(lent), from.warm())},
-                       frame.length);
+  holder.adopt_segment(
+      runtime::result_segments::instance(),
+      {data, capacity, runtime::result_segments::handle(std::move(lent), from.warm())},
+      frame.length);
   return holder.bytes();
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <atomic>
 #include <caf/actor.hpp>
 #include <carom/detail/pool_access.hpp>
 #include <carom/pool_options.hpp>
 #include <condition_variable>
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>

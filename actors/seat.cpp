@@ -3,6 +3,8 @@
 
 #include <carom/detail/exception_codec.hpp>
 
+#include "runtime/pidfd.hpp"
+
 namespace carom::actors {
 
 seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
@@ -15,6 +17,8 @@ void seat::sit(pid_t pid, runtime::unique_fd pidfd) {
   pid_ = pid;
   pidfd_ = std::move(pidfd);
   death_ = events_->on_readable(pidfd_.get(), [this] {
+    // Readiness is a hint: one that was meant for a descriptor closed a moment ago may come here.
+    if (!runtime::has_ended(pidfd_.get())) return;
     death_.reset();
     owner_->worker_gone(*this);
   });

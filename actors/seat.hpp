@@ -50,6 +50,7 @@ class seat final : runtime::worker_link::listener {
 
   bool active = false;         // in the supervisor's list of polled seats
   bool touched = false;        // in its list of unpublished ones
+  bool buried = false;         // it is dead: nothing is given to it
   bool ordered = false;        // its death was ordered
   std::string broken;          // how it broke the rules, if it did
   std::uint32_t observed = 0;  // tasks under way here whose start is to be told

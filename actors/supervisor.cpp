@@ -96,9 +96,8 @@ bool supervisor::drain_inbox() {
   while (chain) {
     task_node* next = detail::submit_queue::next(chain);
     // Submitted at the moment at which the pool ended.
-    if (core_.state() == supervisor_core::pool_state::terminating ||
-        core_.state() == supervisor_core::pool_state::failed)
-      settle_error(*chain, std::make_exception_ptr(pool_closed()));
+    if (task_error_)
+      settle_error(*chain, task_error_(*chain));
     else
       core_.submit(chain);
     chain = next;

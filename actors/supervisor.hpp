@@ -96,7 +96,7 @@ class supervisor final : public caf::event_based_actor,
   void terminate_pool();
   void fail_pool(const std::string& cause);
   using task_error = std::function<std::exception_ptr(const detail::task_node&)>;
-  void end_all_tasks(const task_error& error);
+  void end_all_tasks(task_error error);
   void advance_shutdown();
   void finish();
   void let_go();
@@ -120,6 +120,7 @@ class supervisor final : public caf::event_based_actor,
   std::unique_ptr<runtime::loop::timer> obituary_timer_;
   call_types call_types_;
   caf::error exit_reason_;
+  task_error task_error_;  // what tasks end with once the pool has ended by force
   std::uint64_t drops_seen_ = 0;
   bool balance_armed_ = false;
   bool giving_up_ = false;

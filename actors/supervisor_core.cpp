@@ -126,7 +126,8 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement() {
     worker& next = workers_[giving_];
     next.listed = false;
     if (!hungry(next) || next.tasks[next.tail % ring]) continue;
-    const std::uint64_t fair = (pending_.size() + waiting - 1) / waiting;
+    // Rounded down: the first tasks of a short queue begin first, each on a worker of its own.
+    const std::uint64_t fair = pending_.size() / waiting;
     share_ = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(fair, 1, std::max(window(next), next.live + 1) - next.live));
   }

@@ -36,7 +36,6 @@ void supervisor::terminate_pool() {
   if (core_.state() == supervisor_core::pool_state::terminating) return;
   core_.terminate();
   handle_->refuse("the pool has been terminated");
-  drain_inbox();
   end_all_tasks([](const task_node& task) {
     terminated_info info;
     info.pid = task.worker_pid();
@@ -61,15 +60,16 @@ void supervisor::fail_pool(const std::string& cause) {
   log()->error("pool '{}' gives up: {}", options_.name, restart_freq_exceeded(info).what());
   exit_reason_ = make_actor_error(error);
   handle_->refuse(std::string("the pool has failed: ") + restart_freq_exceeded(info).what());
-  drain_inbox();
-  end_all_tasks([&](const task_node&) { return error; });
+  end_all_tasks([error](const task_node&) { return error; });
   signal_seats(SIGTERM);
   shutdown_timer_->arm(kill_grace);
   run_callbacks();
   advance_shutdown();
 }
 
-void supervisor::end_all_tasks(const task_error& error) {
+void supervisor::end_all_tasks(task_error error) {
+  drain_inbox();
+  task_error_ = error;
   for (void* what : core_.take_pending()) {
     auto& task = *static_cast<task_node*>(what);
     settle_error(task, error(task));
@@ -116,9 +116,8 @@ void supervisor::on_exit() {
   // Killed as an actor (exit_reason::kill passes by every handler): no time to see workers leave.
   core_.terminate();
   handle_->refuse("the pool has been killed");
-  drain_inbox();
   const auto error = std::make_exception_ptr(terminated({}));
-  end_all_tasks([&](const task_node&) { return error; });
+  end_all_tasks([error](const task_node&) { return error; });
   for (const auto& [id, of] : dying_) {
     for (const auto& loss : of.lost) settle_error(*loss.task, error);
     runtime_->host().forget(id);
@@ -138,7 +137,8 @@ void supervisor::let_go() {
   task_node* chain = handle_->inbox().close();
   while (chain) {
     task_node* next = detail::submit_queue::next(chain);
-    settle_error(*chain, std::make_exception_ptr(pool_closed()));
+    settle_error(*chain,
+                 task_error_ ? task_error_(*chain) : std::make_exception_ptr(pool_closed()));
     chain = next;
   }
   run_callbacks();

@@ -95,6 +95,7 @@ void supervisor::fork_failed(std::uint64_t id, int error) {
 }
 
 void supervisor::worker_ready(seat& up) {
+  if (up.buried) return;
   core_.worker_up(up.index());
   call_logged(options_.on_process_up, {up.pid(), static_cast<int>(up.index()), 0});
   dispatch();
@@ -145,6 +146,7 @@ void supervisor::bury(seat& dead) {
   of.since_ns = runtime::steady_ns();
 
   // What it had published is delivered, what it had said is heard.
+  dead.buried = true;
   dead.read_channel();
   if (dead.broken.empty())
     while (drain(dead) != 0) {
@@ -238,8 +240,9 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
   }
   log()->log(of.ordered  ? spdlog::level::debug
              : of.was_up ? spdlog::level::info
-                         : spdlog::level::warn, "pool '{}': worker {} {}{}{}",
-             options_.name, of.pid, describe_exit(info), of.cause.empty() ? "" : ": ", of.cause);
+                         : spdlog::level::warn,
+             "pool '{}': worker {} {}{}{}", options_.name, of.pid, describe_exit(info),
+             of.cause.empty() ? "" : ": ", of.cause);
   call_logged(options_.on_process_down, {of.pid, static_cast<int>(of.index), info.status});
   if (of.gives_up)
     fail_pool(of.cause.empty() ? "the last worker " + describe_exit(info) : of.cause);

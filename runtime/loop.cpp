@@ -35,9 +35,17 @@ struct loop::impl {
     std::erase(pollers, nullptr);
     return found;
   }
+  /// A share of what is ready: a flood of events must not starve the pollers.
+  bool run_some() {
+    constexpr int share = 64;
+    int ran = 0;
+    while (ran < share && io.poll_one() != 0) ++ran;
+    return ran != 0;
+  }
   bool all_may_sleep() {
     bool may = true;
-    for (std::size_t i = 0; i < pollers.size(); ++i) if (pollers[i]) may &= pollers[i]->before_sleep();
+    for (std::size_t i = 0; i < pollers.size(); ++i)
+      if (pollers[i]) may &= pollers[i]->before_sleep();
     return may;
   }
 };
@@ -123,16 +131,16 @@ void loop::run() {
   std::int64_t busy_at = 0;
   while (!impl_->stopped.load(std::memory_order_acquire)) {
     if (impl_->poll_all()) {
-      impl_->io.poll();
+      impl_->run_some();
       busy_at = steady_ns();
     } else if (busy_at != 0 && steady_ns() - busy_at < linger_ns) {
-      if (impl_->io.poll() == 0) ::sched_yield();
+      if (!impl_->run_some()) ::sched_yield();
     } else {
       busy_at = 0;
       if (impl_->all_may_sleep())
         impl_->io.run_one();
       else
-        impl_->io.poll();
+        impl_->run_some();
     }
   }
 }
@@ -164,8 +172,7 @@ std::unique_ptr<loop::timer> loop::make_timer(std::function<void()> call) {
 void loop::add(poller& asked) { impl_->pollers.push_back(&asked); }
 void loop::remove(poller& asked) {
   // Its place stays until the round is over, so that no other misses its turn.
-  std::replace(impl_->pollers.begin(), impl_->pollers.end(), &asked,
-               static_cast<poller*>(nullptr));
+  std::replace(impl_->pollers.begin(), impl_->pollers.end(), &asked, static_cast<poller*>(nullptr));
 }
 
 }  // namespace carom::runtime

@@ -24,7 +24,8 @@ class loop {
     ~poller() = default;
   };
 
-  /// Calls back whenever the descriptor is ready, until it is destroyed.
+  /// Calls back whenever the descriptor may be ready, until it is destroyed. Now and then it is
+  /// not: an event of a descriptor closed just before can reach the next one of that number.
   class watch {
    public:
     virtual ~watch() = default;

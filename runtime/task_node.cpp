@@ -72,8 +72,7 @@ bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
     if (*timeout < std::chrono::steady_clock::time_point::max() - now) deadline = now + *timeout;
   }
   // A small task is often over before this thread could fall asleep and be woken again.
-  for (const std::int64_t until = runtime::steady_ns() + linger_ns;
-       runtime::steady_ns() < until;) {
+  for (const std::int64_t until = runtime::steady_ns() + linger_ns; runtime::steady_ns() < until;) {
     if (settled()) return true;
     ::sched_yield();
   }

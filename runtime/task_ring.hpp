@@ -85,8 +85,9 @@ class task_producer {
   bool take_waiter(worker_wait reason) {
     auto& waits = page_->header.worker_waits;
     const auto wanted = static_cast<std::uint32_t>(reason);
+    // Only this wait is taken back: the worker may begin another one meanwhile.
     std::uint32_t found = waits.load(std::memory_order_seq_cst);
-    return found == wanted && waits.exchange(0, std::memory_order_seq_cst) == wanted;
+    return found == wanted && waits.compare_exchange_strong(found, 0, std::memory_order_seq_cst);
   }
 
   /// Takes a task back before it starts: true if it will never run there.

@@ -60,7 +60,10 @@ std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::
   if (payload.segment()) {
     const segment* held = argument_segments::instance().share(payload);
     if (!held) return std::nullopt;
-    if (tickets_told_.insert(held->ticket).second) tell_segment(*held, false);
+    if (!tickets_told_.contains(held->ticket)) {
+      if (!tell_segment(*held, false)) return std::nullopt;
+      tickets_told_.insert(held->ticket);
+    }
     frame.flags |= flag_segment;
     frame.ticket = held->ticket;
     frame.length = payload.size();
@@ -93,28 +96,39 @@ void worker_link::tell_new_modules() {
   }
 }
 
-void worker_link::tell_segment(const segment& told, bool writable) {
-  send(pack_message(worker_message_kind::segment,
-                    segment_message{told.ticket, told.memory.size(), writable}),
-       {told.fd.get()});
+bool worker_link::tell_segment(const segment& told, bool writable) {
+  return send(pack_message(worker_message_kind::segment,
+                           segment_message{told.ticket, told.memory.size(), writable}),
+              {told.fd.get()});
 }
 
-void worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
+bool worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
   // Bells are not counted: a worker that is awake need not look for them.
   const bool bell =
       bytes.size() == 1 && bytes[0] == static_cast<std::byte>(worker_message_kind::tasks);
-  if (!bell) page_->header.control_count.fetch_add(1, std::memory_order_seq_cst);
+  const auto count = [&] {
+    if (!bell) page_->header.control_count.fetch_add(1, std::memory_order_seq_cst);
+  };
   if (unsent_.empty()) {
     const std::error_code error = channel_.send(bytes, fds);
-    if (!error) return;
+    if (!error) {
+      count();
+      return true;
+    }
     // A dead worker's death is told elsewhere; a full channel wakes without another bell.
-    if (error != std::errc::operation_would_block || bell) return;
+    if (error != std::errc::operation_would_block || bell) return true;
   } else if (bell) {
-    return;
+    return true;
   }
   unsent_message late{std::move(bytes), {}};
-  for (int fd : fds) late.fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  for (int fd : fds) {
+    late.fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    // Without its descriptor it is no message: a worker that counts on it would wait for ever.
+    if (!late.fds.back()) return false;
+  }
   unsent_.push_back(std::move(late));
+  count();
+  return true;
 }
 
 void worker_link::flush() {
@@ -172,7 +186,7 @@ void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
     const std::uint64_t size = (bytes + segment::header_size + page - 1) / page * page;
     auto granted = std::make_shared<segment>(size, true);
     result_segments_.emplace(granted->ticket, granted);
-    tell_segment(*granted, true);
+    if (!tell_segment(*granted, true)) throw std::bad_alloc();
     granted->fd.reset();  // this worker has its own now, and nobody else gets one
   } catch (const std::exception&) {
     // No ticket: the worker turns that into the task's error.

@@ -68,9 +68,9 @@ class worker_link {
   const page_header& header() const noexcept { return page_->header; }
 
  private:
-  void send(std::vector<std::byte> bytes, std::vector<int> fds = {});
+  bool send(std::vector<std::byte> bytes, std::vector<int> fds = {});
   void tell_new_modules();
-  void tell_segment(const segment& told, bool writable);
+  bool tell_segment(const segment& told, bool writable);
   void grant_segment(std::uint64_t bytes, listener& to);
   void receive(message& received, listener& to);
 

@@ -16,6 +16,7 @@
 #include "runtime/clock.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
 
@@ -183,8 +184,7 @@ void worker_session::run_tasks() {
     last_start_ = now;
     if (slot->flags & flag_observed) ring_host();
     run(*slot);
-    if (page_->header.control_count.load(std::memory_order_relaxed) != messages_seen_)
-      read_waiting_messages();
+    if (messages_wait()) read_waiting_messages();
   }
   last_start_ = 0;
 }
@@ -202,9 +202,7 @@ std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
     throw encoding_error("the task's arguments lie outside of the ring");
   }
   // The segment went ahead on the channel.
-  while (!segments_.knows(slot.payload) &&
-         messages_seen_ != page_->header.control_count.load(std::memory_order_seq_cst))
-    receive_one();
+  while (!segments_.knows(slot.payload) && messages_wait()) receive_one();
   if (const auto found = segments_.read(slot.payload, slot.length)) return *found;
   throw encoding_error("the task's arguments lie in a segment that this worker does not have");
 }
@@ -296,7 +294,10 @@ worker_message_kind worker_session::receive_one() {
   for (;;) {
     const std::error_code error = channel_.receive(received, true);
     if (!error) break;
-    if (error == channel_errc::end_of_file) leave(1);  // nobody is left to work for
+    if (error == channel_errc::end_of_file) {
+      end_children();  // nobody is left to work for, nor to end what this worker has started
+      leave(1);
+    }
     if (error != std::errc::interrupted && error != channel_errc::oversized &&
         error != channel_errc::descriptors_lost)
       leave(1);
@@ -332,8 +333,13 @@ worker_message_kind worker_session::receive_one() {
 }
 
 void worker_session::read_waiting_messages() {
-  while (messages_seen_ != page_->header.control_count.load(std::memory_order_seq_cst))
-    receive_one();
+  while (messages_wait()) receive_one();
+}
+
+bool worker_session::messages_wait() const noexcept {
+  // Counted after it is sent: a message may be seen before it is counted.
+  const std::uint32_t sent = page_->header.control_count.load(std::memory_order_seq_cst);
+  return static_cast<std::int32_t>(sent - messages_seen_) > 0;
 }
 
 std::uint64_t worker_session::need_segment(std::uint64_t bytes) {

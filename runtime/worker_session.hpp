@@ -52,6 +52,8 @@ class worker_session final : worker_segments::requests {
   /// Receives one message, blocking; leaves the process at the end of the channel.
   serialization::worker_message_kind receive_one();
   void read_waiting_messages();
+  /// Whether the host has sent messages that have not been received yet.
+  bool messages_wait() const noexcept;
   void set_waits(worker_wait what);
 
   std::uint64_t need_segment(std::uint64_t bytes) override;

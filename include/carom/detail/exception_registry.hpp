@@ -93,13 +93,24 @@ struct exception_travel {
     }
   }
   static void raise(std::span<const std::byte> bytes, const std::string& what, bool has_cause) {
-    packed_iarchive archive{bytes};
-    T exception = make(archive, what);
-    archive.expect_end();
-    raise_exception(std::move(exception), has_cause);
+    raise_exception(unpack(bytes, what), has_cause);
   }
 
  private:
+  static T unpack(std::span<const std::byte> bytes, const std::string& what) {
+    try {
+      packed_iarchive archive{bytes};
+      T exception = make(archive, what);
+      archive.expect_end();
+      return exception;
+    } catch (const encoding_error&) {
+      throw;
+    } catch (const std::exception& e) {
+      // Told apart from the exception that it should have become.
+      throw encoding_error("the exception of the task, '" + what +
+                           "', cannot be unpacked: " + e.what());
+    }
+  }
   static T make(packed_iarchive& archive, const std::string& what) {
     if constexpr (!made_from_text<T>) {
       return detail::unpack_new<T>(archive);
