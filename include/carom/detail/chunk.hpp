@@ -49,6 +49,7 @@ struct chunk_task {
   using invocation = invocation_of<F, As...>;
   using values = typename invocation::values;
   using result = std::remove_cv_t<typename invocation::result>;
+  static_assert(invocation::ok);  // with a sentence of its own
   static_assert(check_result<result>::value);
 
   static void run(chunk_run& chunk) {

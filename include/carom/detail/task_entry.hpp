@@ -78,6 +78,7 @@ struct single_task {
   using invocation = invocation_of<F, As...>;
   using values = typename invocation::values;
   using result = std::remove_cv_t<typename invocation::result>;
+  static_assert(invocation::ok);  // with a sentence of its own
   static_assert(check_result<result>::value);
 
   static void run(std::span<const std::byte> in, blob& out) {
