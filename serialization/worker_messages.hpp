@@ -54,8 +54,8 @@ struct setup_message {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer& initializer_module&
-        initializer_offset& initializer_arguments;
+    ar& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer&
+        initializer_module& initializer_offset& initializer_arguments;
   }
 };
 
