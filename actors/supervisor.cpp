@@ -27,6 +27,14 @@ constexpr milliseconds balance_after{1};
 /// A replied value larger than this is unpacked in the requester's system, off the loop.
 constexpr std::size_t largest_on_loop = 64 * 1024;
 
+void deliver_reply(caf::response_promise& to, const task_node& task, detail::caf_reply make) {
+  try {
+    to.deliver(make(task));
+  } catch (...) {
+    to.deliver(make_actor_error(std::current_exception()));
+  }
+}
+
 std::uint32_t most_restarts(const pool_options& options) {
   const int most = options.restarts.max_restarts.value_or(100 * options.processes);
   return static_cast<std::uint32_t>(std::max(most, 0));
@@ -370,27 +378,20 @@ caf::result<caf::message> supervisor::answer(const packed_call& call) {
 }
 
 void supervisor::reply(caf::response_promise& to, const task_node& task, detail::caf_reply make) {
-  const auto answer_from = [make](const task_node& node, caf::response_promise& promise) {
-    try {
-      promise.deliver(make(node));
-    } catch (...) {
-      promise.deliver(make_actor_error(std::current_exception()));
-    }
-  };
-  if (task.payload().size() <= largest_on_loop) return answer_from(task, to);
+  if (task.payload().size() <= largest_on_loop) return deliver_reply(to, task, make);
   // Unpacking megabytes would hold up every other task: the requester's system does it.
   auto& node = const_cast<task_node&>(task);
   node.retain();
-  auto helper = system().spawn(
-      [answer_from, kept = detail::task_ref(&node)](caf::event_based_actor* self) -> caf::behavior {
-        return {[=](drain_atom) -> caf::result<caf::message> {
-          auto promise = self->make_response_promise();
-          answer_from(*kept.get(), promise);
-          self->quit();
-          return promise;
-        }};
-      });
-  to.delegate(helper, drain_atom::value);
+  const auto unpack = [](caf::event_based_actor* self, const detail::task_ref& kept,
+                         detail::caf_reply reply) -> caf::behavior {
+    return {[=](drain_atom) -> caf::result<caf::message> {
+      auto promise = self->make_response_promise();
+      deliver_reply(promise, *kept.get(), reply);
+      self->quit();
+      return promise;
+    }};
+  };
+  to.delegate(system().spawn(unpack, detail::task_ref(&node), make), drain_atom::value);
 }
 
 pid_t supervisor::accepted_by(std::uint64_t task_id) {

@@ -89,6 +89,9 @@ class fork_server {
   /// cannot be duplicated.
   void adopt(std::uint64_t id, pid_t pid, int pidfd);
 
+  /// An adopted process has been reaped by the host. The keeper sees its end by itself.
+  void disown(std::uint64_t id) { adopted_.erase(id); }
+
   /// Receives all there is, without blocking, and sends what it can.
   void read(events&);
   /// Sends what was queued because the socket was full; true when nothing is left.

@@ -69,6 +69,7 @@ struct host_runtime::impl final : fork_server::events {
     if (it == direct.end()) return;
     const exit_info info = it->second.reap();
     direct.erase(it);
+    if (server) server->disown(id);
     exited(id, info);
   }
 };

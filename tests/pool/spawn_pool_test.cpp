@@ -142,10 +142,11 @@ TEST_F(Parity, Spawn_pool_many_requests) {
 
 TEST_F(Parity, Spawn_pool_request_from_an_event_based_actor) {
   service app;
-  const auto client = app.system().spawn([&](caf::event_based_actor* self) {
-    self->request(app.pool, patience, carom::call(tasks::square, 5))
+  const auto ask = [&](caf::event_based_actor* self, int x) {
+    self->request(app.pool, patience, carom::call(tasks::square, x))
         .then([self, to = caf::actor_cast<caf::actor>(app.self)](int y) { self->send(to, y); });
-  });
+  };
+  const auto client = app.system().spawn(ask, 5);
   int got = 0;
   app.self->receive([&](int y) { got = y; }, caf::after(patience) >> [] { ADD_FAILURE(); });
   EXPECT_EQ(got, 25);
