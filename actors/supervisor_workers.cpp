@@ -123,7 +123,7 @@ void supervisor::start_told(seat& where, task_node& task) {
 }
 
 void supervisor::worker_corrupt(seat& from, const char* what) {
-  if (from.ordered) return;
+  if (from.ordered || !from.broken.empty()) return;
   log()->error("pool '{}': worker {} is ended: {}", options_.name, from.pid(), what);
   from.broken = what;
   runtime_->host().signal_group(from.id(), SIGKILL);

@@ -185,8 +185,8 @@ void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
     constexpr std::uint64_t page = 4096;
     const std::uint64_t size = (bytes + segment::header_size + page - 1) / page * page;
     auto granted = std::make_shared<segment>(size, true);
-    result_segments_.emplace(granted->ticket, granted);
     if (!tell_segment(*granted, true)) throw std::bad_alloc();
+    result_segments_.emplace(granted->ticket, granted);
     granted->fd.reset();  // this worker has its own now, and nobody else gets one
   } catch (const std::exception&) {
     // No ticket: the worker turns that into the task's error.
