@@ -17,7 +17,19 @@ using detail::task_node;
 
 namespace {
 
-chunk_state& chunk_of(task_node& node) { return *node.find_extra()->chunk; }
+void append_record(chunk_state& chunk, const chunk_record& record) {
+  if (!chunk.records) chunk.records = std::make_unique<blob>();
+  detail::append_chunk_record(*chunk.records, record);
+  chunk.first += record.count;
+  if (!record.failed) return;
+  chunk.failed = true;
+  // Nothing runs behind the first failed item of a chunk that stops there.
+  if (chunk.stop_at_error) chunk.count = chunk.first;
+}
+
+bool can_be_next(const chunk_state& chunk, const runtime::result_frame& frame) {
+  return frame.first == chunk.first && frame.count != 0 && frame.count <= chunk.count - chunk.first;
+}
 
 /// The bytes of a frame, wherever they are, for as long as `holder` lives.
 std::optional<std::span<const std::byte>> bytes_of(const runtime::result_frame& frame,
@@ -51,59 +63,65 @@ bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::
 }
 
 bool take_items(task_node& node, const runtime::result_frame& frame, runtime::worker_link& from) {
-  chunk_state& chunk = chunk_of(node);
-  if (frame.first != chunk.first || frame.count == 0 || frame.count > chunk.count - chunk.first)
-    return false;
+  if (!can_be_next(*node.chunk(), frame)) return false;
   blob held;
   const auto bytes = bytes_of(frame, from, held);
   if (!bytes) return false;
   const bool failed = frame.kind == runtime::result_kind::item_error;
-  detail::append_chunk_record(chunk.records,
-                              {frame.first, frame.count, bytes->size(), failed, *bytes});
-  chunk.first += frame.count;
-  // Nothing runs behind the first failed item of a chunk that stops there.
-  if (failed && chunk.stop_at_error) chunk.count = chunk.first;
+  append_record(*node.chunk(), {frame.first, frame.count, bytes->size(), failed, *bytes});
+  return true;
+}
+
+bool take_last_items(task_node& node, const runtime::result_frame& frame,
+                     runtime::worker_link& from) {
+  chunk_state& chunk = *node.chunk();
+  if (frame.count == 0) return !has_items_left(node);
+  if (!can_be_next(chunk, frame) || frame.count != chunk.count - chunk.first) return false;
+  if (chunk.records) return take_items(node, frame, from);
+  blob held;
+  const auto bytes = bytes_of(frame, from, held);
+  if (!bytes) return false;
+  // The whole chunk in one run: its record takes the arguments' place.
+  if (node.payload().segment()) node.payload() = blob();
+  node.payload().clear();
+  detail::append_chunk_record(node.payload(), {frame.first, frame.count, bytes->size(), 0, *bytes});
+  chunk.first = chunk.count;
   return true;
 }
 
 bool take_chunk_error(task_node& node, const runtime::result_frame& frame,
                       runtime::worker_link& from) {
-  chunk_state& chunk = chunk_of(node);
+  chunk_state& chunk = *node.chunk();
   blob held;
   const auto bytes = bytes_of(frame, from, held);
   if (!bytes) return false;
-  detail::append_chunk_record(chunk.records,
-                              {chunk.first, chunk.count - chunk.first, bytes->size(), 1, *bytes});
-  chunk.first = chunk.count;
+  append_record(chunk, {chunk.first, chunk.count - chunk.first, bytes->size(), 1, *bytes});
   return true;
 }
 
 void fail_items(task_node& node, std::uint64_t last, const std::exception_ptr& error) {
-  chunk_state& chunk = chunk_of(node);
+  chunk_state& chunk = *node.chunk();
   if (!has_items_left(node)) return;
   const std::uint64_t count = std::min(last, chunk.count - 1) - chunk.first + 1;
   blob packed;
   detail::encode_exception(packed, error, ::getpid());
-  detail::append_chunk_record(chunk.records,
-                              {chunk.first, count, packed.size(), 1, packed.bytes()});
-  chunk.first += count;
-  if (chunk.stop_at_error) chunk.count = chunk.first;
+  append_record(chunk, {chunk.first, count, packed.size(), 1, packed.bytes()});
 }
 
 bool has_items_left(const task_node& node) {
-  const chunk_state& chunk = *node.find_extra()->chunk;
+  const chunk_state& chunk = *node.chunk();
   return chunk.first < chunk.count;
 }
 
 map_progress close_chunk(task_node& node) {
-  chunk_state& chunk = chunk_of(node);
-  node.payload() = std::move(chunk.records);
+  chunk_state& chunk = *node.chunk();
+  if (const auto records = std::move(chunk.records)) node.payload() = std::move(*records);
   const detail::task_ref parent = std::exchange(chunk.parent, {});
   if (!parent) return {};
   detail::map_state& map = *parent->find_extra()->map;
   --map.unsettled;
   if (parent->settled()) return {};
-  if (map.stop_at_error) {
+  if (map.stop_at_error && chunk.failed) {
     auto in = node.payload().bytes();
     while (!in.empty()) {
       const chunk_record record = detail::next_chunk_record(in);
@@ -112,6 +130,7 @@ map_progress close_chunk(task_node& node) {
       return {parent, outcome_kind::error};
     }
   }
+  if (parent->discarded()) node.payload() = blob();
   if (map.unsettled == 0) return {parent, outcome_kind::value};
   return {};
 }

@@ -24,6 +24,11 @@ bool take_payload(detail::task_node& task, const runtime::result_frame& frame,
 bool take_items(detail::task_node& chunk, const runtime::result_frame& frame,
                 runtime::worker_link& from);
 
+/// The last frame of a chunk: with its last run of items, if any were left to tell of. False if the
+/// frame cannot be.
+bool take_last_items(detail::task_node& chunk, const runtime::result_frame& frame,
+                     runtime::worker_link& from);
+
 /// A chunk that could not be read at all: its error is that of every item left.
 bool take_chunk_error(detail::task_node& chunk, const runtime::result_frame& frame,
                       runtime::worker_link& from);

@@ -113,13 +113,13 @@ task_ref submit_chunks(pool_handle& pool, std::vector<task_ref> chunks, bool sto
     parent->settle(outcome_kind::value);
     return parent;
   }
-  for (const task_ref& chunk : all) chunk->find_extra()->chunk->parent = parent;
+  for (const task_ref& chunk : all) chunk->chunk()->parent = parent;
   std::size_t sent = 0;
   try {
     for (; sent < all.size(); ++sent) pool.submit(all[sent]);
   } catch (...) {
     // Those that stay here must not keep the parent, which keeps them.
-    for (; sent < all.size(); ++sent) all[sent]->find_extra()->chunk->parent = {};
+    for (; sent < all.size(); ++sent) all[sent]->chunk()->parent = {};
     throw;
   }
   return parent;

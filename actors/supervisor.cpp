@@ -131,6 +131,10 @@ bool supervisor::before_sleep() {
   for (const index w : active_) {
     seat* one = seats_[w].get();
     if (!one) continue;
+    if (!one->broken.empty()) {
+      one->active = false;
+      continue;
+    }
     if (one->link().results().arm()) {
       one->active = false;
     } else {
@@ -153,16 +157,21 @@ void supervisor::forget_segments() {
 
 void supervisor::results_waiting(seat& from) {
   if (from.observed != 0) tell_started(from);
-  if (from.active) return;
+  if (from.active || !from.broken.empty()) return;
   from.active = true;
   active_.push_back(from.index());
 }
 
 std::uint32_t supervisor::drain(seat& from) {
+  if (!from.broken.empty()) return 0;
   auto& results = from.link().results();
   const std::uint64_t available = results.available();
   if (available > runtime::ring_slots) {
     worker_corrupt(from, "it claims more results than its ring holds");
+    return 0;
+  }
+  if (core_.state() >= supervisor_core::pool_state::terminating) {
+    from.link().release_results(available);  // of tasks that have ended already
     return 0;
   }
   for (std::uint64_t i = 0; i < available; ++i) {
@@ -188,13 +197,13 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
   auto* task = static_cast<task_node*>(core_.at(from.index(), frame.position));
   if (!task || frame.position >= core_.tail(from.index())) return false;
   auto* extra = task->find_extra();
-  const bool chunk = extra && extra->chunk;
+  const bool chunk = task->chunk() != nullptr;
   if (extra && extra->on_start) start_told(from, *task);
   switch (frame.kind) {
     case result_kind::items:
     case result_kind::item_error: return chunk && take_items(*task, frame, from.link());
     case result_kind::chunk_done:
-      if (!chunk || has_items_left(*task)) return false;
+      if (!chunk || !take_last_items(*task, frame, from.link())) return false;
       break;
     case result_kind::value:
       if (chunk || !take_payload(*task, frame, from.link())) return false;
@@ -235,10 +244,10 @@ void supervisor::place() {
       settle_error(task, std::current_exception());
       continue;
     }
-    if (extra && extra->chunk) {
+    if (const auto* chunk = task.chunk()) {
       frame.flags |= runtime::flag_chunk;
-      if (extra->chunk->stop_at_error) frame.flags |= runtime::flag_stop_at_error;
-      frame.first = static_cast<std::uint32_t>(extra->chunk->first);
+      if (chunk->stop_at_error) frame.flags |= runtime::flag_stop_at_error;
+      frame.first = static_cast<std::uint32_t>(chunk->first);
     }
     if (extra && extra->on_start) {
       frame.flags |= runtime::flag_observed;
@@ -313,10 +322,9 @@ void supervisor::steal(const supervisor_core::theft& from) {
 // --- tasks ---------------------------------------------------------------------------------------
 
 void supervisor::settle(task_node& task, outcome_kind kind) {
-  auto* extra = task.find_extra();
   if (handle_->room().limited()) handle_->room().leave(task.admitted_bytes());
   map_progress progress;
-  if (extra && extra->chunk) {
+  if (task.chunk()) {
     progress = close_chunk(task);
     kind = outcome_kind::value;
   }
@@ -331,8 +339,8 @@ void supervisor::settle(task_node& task, outcome_kind kind) {
 }
 
 void supervisor::settle_error(task_node& task, const std::exception_ptr& error) {
-  if (auto* extra = task.find_extra(); extra && extra->chunk)
-    while (has_items_left(task)) fail_items(task, extra->chunk->count - 1, error);
+  if (const auto* chunk = task.chunk())
+    while (has_items_left(task)) fail_items(task, chunk->count - 1, error);
   else
     set_error(task, error);
   settle(task, outcome_kind::error);

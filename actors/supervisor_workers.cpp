@@ -190,10 +190,10 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
     if (task->find_extra() && task->find_extra()->on_start) start_told(dead, *task);
     task->set_worker_pid(dead.pid());
     std::uint64_t last_item = 0;
-    if (auto* extra = task->find_extra(); extra && extra->chunk) {
+    if (const auto* chunk = task->chunk()) {
       // A cursor of another position: it died before the first item.
       const std::uint64_t cursor = dead.link().header().cursor.load(std::memory_order_relaxed);
-      last_item = extra->chunk->first;
+      last_item = chunk->first;
       if ((cursor ^ runtime::cursor_base(position)) >> 32 == 0)
         last_item = std::max(last_item, cursor & UINT32_MAX);
     }
@@ -226,8 +226,7 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
     if (info.known && WIFEXITED(info.status)) lost.exit_code = WEXITSTATUS(info.status);
     if (!info.known && lost.cause.empty()) lost.cause = describe_exit(info);
     const auto error = std::make_exception_ptr(carom::worker_lost(lost));
-    auto* extra = loss.task->find_extra();
-    if (extra && extra->chunk) {
+    if (loss.task->chunk()) {
       fail_items(*loss.task, loss.last_item, error);
       if (has_items_left(*loss.task) && core_.state() != supervisor_core::pool_state::failed &&
           core_.state() != supervisor_core::pool_state::terminating)

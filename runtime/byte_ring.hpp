@@ -14,6 +14,7 @@ class byte_ring {
  public:
   /// Reserves `length` bytes; nothing if they do not fit now.
   std::optional<std::uint64_t> reserve(std::uint64_t length) {
+    if (length > ring_bytes) return std::nullopt;
     const std::uint64_t need = (length + 7) / 8 * 8;
     std::uint64_t at = tail_;
     if (at % ring_bytes + need > ring_bytes) at += ring_bytes - at % ring_bytes;

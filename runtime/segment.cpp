@@ -226,7 +226,8 @@ void result_segments::release(void* handle) noexcept {
   segment& one = *back->what;
   auto& warm = back->account->bytes;
   // A caller that held a thousand results gives back gigabytes, which no later result may need.
-  if (warm.load(std::memory_order_relaxed) + one.capacity <= warm_results::most_bytes)
+  one.warm = warm.load(std::memory_order_relaxed) + one.capacity <= warm_results::most_bytes;
+  if (one.warm)
     warm.fetch_add(one.capacity, std::memory_order_relaxed);
   else
     one.empty();

@@ -65,6 +65,7 @@ struct segment {
   unique_fd fd;
   mapping memory;
   std::atomic<bool> lent{false};  // a result segment whose result has not been read yet
+  bool warm = false;              // not lent, and counted in `warm_results`
 };
 
 /// A large argument, from packing to settling: in a segment, or, while too many segments exist, in

@@ -41,6 +41,7 @@ void run_logged(const std::function<void()>& call) noexcept {
 
 task_node::~task_node() {
   delete extra_;
+  delete chunk_;
   for (auto* one = continuations_.load(); one && one != taken_mark();) {
     auto* next = one->next;
     delete one;
@@ -53,6 +54,10 @@ void task_node::destroy() noexcept { delete this; }
 task_extra& task_node::extra() {
   if (!extra_) extra_ = new task_extra;
   return *extra_;
+}
+
+void task_node::set_chunk(std::unique_ptr<chunk_state> chunk) noexcept {
+  delete std::exchange(chunk_, chunk.release());
 }
 
 std::string task_node::name() const {
@@ -138,7 +143,7 @@ task_ref make_chunk(const task_type& type, segment_source* segments, code_pointe
   auto chunk = std::make_unique<chunk_state>();
   chunk->count = count;
   chunk->stop_at_error = stop_at_error;
-  node->extra().chunk = std::move(chunk);
+  node->set_chunk(std::move(chunk));
   return node;
 }
 

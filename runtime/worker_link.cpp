@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "runtime/modules.hpp"
 
@@ -20,6 +22,14 @@ namespace {
 
 /// A worker that asks for more has lost its mind.
 constexpr std::ptrdiff_t most_idle_results = 1024;
+
+/// Whether a message that was not sent may be sent later: the channel is full, too many descriptors
+/// travel at once (unix(7), ETOOMANYREFS), or the kernel has no memory now.
+bool passes(const std::error_code& error) {
+  return error == std::errc::operation_would_block || error == std::errc::no_buffer_space ||
+         error == std::errc::not_enough_memory ||
+         error == std::error_code(ETOOMANYREFS, std::system_category());
+}
 
 }  // namespace
 
@@ -116,7 +126,7 @@ bool worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
       return true;
     }
     // A dead worker's death is told elsewhere; a full channel wakes without another bell.
-    if (error != std::errc::operation_would_block || bell) return true;
+    if (!passes(error) || bell) return true;
   } else if (bell) {
     return true;
   }
@@ -136,7 +146,7 @@ void worker_link::flush() {
     std::vector<int> fds;
     for (const unique_fd& fd : unsent_.front().fds) fds.push_back(fd.get());
     const std::error_code error = channel_.send(unsent_.front().bytes, fds);
-    if (error == std::errc::operation_would_block) return;
+    if (passes(error)) return;
     unsent_.pop_front();
   }
 }
@@ -198,8 +208,8 @@ std::shared_ptr<segment> worker_link::lend(std::uint64_t ticket, std::uint64_t l
   const auto it = result_segments_.find(ticket);
   if (it == result_segments_.end() || length > it->second->capacity) return nullptr;
   if (it->second->lent.exchange(true)) return nullptr;
-  const std::size_t warm = warm_->bytes.load(std::memory_order_relaxed);
-  warm_->bytes.fetch_sub(std::min(warm, it->second->capacity), std::memory_order_relaxed);
+  if (std::exchange(it->second->warm, false))
+    warm_->bytes.fetch_sub(it->second->capacity, std::memory_order_relaxed);
   return it->second;
 }
 

@@ -53,8 +53,8 @@ struct result_slot {
   std::uint64_t length;
   std::uint32_t kind;
   std::uint32_t flags;  // flag_segment
-  std::uint64_t first;  // items, item_error: the first item's index
-  std::uint64_t count;  // items: how many
+  std::uint64_t first;  // items, item_error, chunk_done: the first item's index
+  std::uint64_t count;  // items, chunk_done: how many
 };
 static_assert(sizeof(result_slot) == 48);
 

@@ -63,13 +63,14 @@ class worker_session::running_chunk final : public detail::chunk_run {
         first_(slot.first),
         published_(slot.first),
         stop_at_error_(slot.flags & flag_stop_at_error),
-        pace_(steady_ns()) {}
+        pace_(session.last_start_) {}
 
   std::span<const std::byte> arguments() const override { return payload_; }
   std::uint64_t first() const override { return first_; }
   detail::blob& values() override { return session_->result_; }
 
   std::uint64_t allowance(std::uint64_t done) override {
+    if (done == first_) return 1;  // the clock has just been read
     const auto next = pace_.next(done - published_, values().size(), steady_ns());
     if (next.publish) publish(done);
     return next.items;
@@ -89,7 +90,17 @@ class worker_session::running_chunk final : public detail::chunk_run {
     return !stop_at_error_;
   }
 
-  void finished(std::uint64_t done) override { publish(done); }
+  void finished(std::uint64_t done) override { done_ = done; }
+
+  /// What has finished and is not published yet; its values are left where they are.
+  void flush() { publish(done_); }
+  result_frame rest(std::uint64_t position) const {
+    result_frame frame{.position = position, .kind = result_kind::chunk_done};
+    if (done_ <= published_) return frame;
+    frame.first = published_;
+    frame.count = done_ - published_;
+    return frame;
+  }
 
  private:
   /// Publishes the values of the items before `done`.
@@ -108,6 +119,7 @@ class worker_session::running_chunk final : public detail::chunk_run {
   std::span<const std::byte> payload_;
   std::uint64_t first_;
   std::uint64_t published_;
+  std::uint64_t done_ = 0;  // known at the end
   bool stop_at_error_;
   chunk_pace pace_;
 };
@@ -209,32 +221,38 @@ std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
 
 void worker_session::run(const task_slot& slot) {
   running_task.store(slot.task_id, std::memory_order_relaxed);
-  result_kind kind = slot.flags & flag_chunk ? result_kind::chunk_done : result_kind::value;
+  // The slot's room is free before the host hears of the result, which may be what it waits for.
+  const std::uint64_t position = tasks_->position();
+  result_frame last{.position = position, .kind = result_kind::value};
   try {
     const auto payload = payload_of(slot);
     const auto entry = detail::resolve_code({slot.module, slot.offset});
     if (slot.flags & flag_chunk)
-      run_chunk(slot, payload, entry);
+      last = run_chunk(slot, payload, entry);
     else
       reinterpret_cast<detail::task_entry>(entry)(payload, result_);
   } catch (...) {
     result_.clear();
     detail::encode_exception(result_, std::current_exception(), ::getpid());
-    kind = result_kind::error;
+    last = {.position = position, .kind = result_kind::error};
   }
   finish();
   running_task.store(0, std::memory_order_relaxed);
-  // The slot's room is free before the host hears of the result, which may be what it waits for.
-  const std::uint64_t position = tasks_->position();
   tasks_->leave();
-  publish({.position = position, .kind = kind}, result_);
+  publish(last, result_);
   result_.clear();
 }
 
-void worker_session::run_chunk(const task_slot& slot, std::span<const std::byte> payload,
-                               detail::code_pointer entry) {
+result_frame worker_session::run_chunk(const task_slot& slot, std::span<const std::byte> payload,
+                                       detail::code_pointer entry) {
   running_chunk chunk(*this, slot, payload);
-  reinterpret_cast<detail::chunk_entry>(entry)(chunk);
+  try {
+    reinterpret_cast<detail::chunk_entry>(entry)(chunk);
+  } catch (...) {
+    chunk.flush();
+    throw;
+  }
+  return chunk.rest(tasks_->position());
 }
 
 void worker_session::finish() {

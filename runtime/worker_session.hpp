@@ -40,8 +40,9 @@ class worker_session final : worker_segments::requests {
 
   void receive_setup();
   void run(const task_slot& slot);
-  void run_chunk(const task_slot& slot, std::span<const std::byte> payload,
-                 detail::code_pointer entry);
+  /// The frame that ends the chunk, with what it has not published yet.
+  result_frame run_chunk(const task_slot& slot, std::span<const std::byte> payload,
+                         detail::code_pointer entry);
   std::span<const std::byte> payload_of(const task_slot& slot);
   void finish();
   void publish(result_frame frame, detail::blob& payload);

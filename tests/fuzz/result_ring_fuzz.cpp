@@ -72,13 +72,15 @@ const detail::task_type any_type{nullptr, "int", false};
 
 /// As supervisor::take_result; true once the task is over.
 bool take(detail::task_node& task, const result_frame& frame, worker_link& from, bool& corrupt) {
-  const bool chunk = task.find_extra() && task.find_extra()->chunk;
+  const bool chunk = task.chunk() != nullptr;
   switch (frame.kind) {
     case result_kind::items:
     case result_kind::item_error:
       corrupt = !chunk || !actors::take_items(task, frame, from);
       return false;
-    case result_kind::chunk_done: corrupt = !chunk || actors::has_items_left(task); return !corrupt;
+    case result_kind::chunk_done:
+      corrupt = !chunk || !actors::take_last_items(task, frame, from);
+      return !corrupt;
     case result_kind::value:
       corrupt = chunk || !actors::take_payload(task, frame, from);
       return !corrupt;
@@ -118,7 +120,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     parent->extra().map = std::make_unique<detail::map_state>();
     parent->extra().map->unsettled = 1;
     parent->extra().map->stop_at_error = stop_at_error;
-    task->find_extra()->chunk->parent = parent;
+    task->chunk()->parent = parent;
   }
 
   result_consumer results(*page);
@@ -142,7 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
            (frame.payload.data() >= first &&
             frame.payload.data() + frame.payload.size() <= first + ring_bytes));
       over = take(*task.get(), frame, link.get(), corrupt);
-      if (chunk) must(task->find_extra()->chunk->first <= task->find_extra()->chunk->count);
+      if (chunk) must(task->chunk()->first <= task->chunk()->count);
     }
     results.release(available);
   }

@@ -2,6 +2,7 @@
 // Rows `apply`, `apply_async`, `task_options` and "what can be run in another process" of api.md.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <carom/carom.hpp>
 #include <memory>
 #include <set>
@@ -84,6 +85,10 @@ TEST_F(Parity, Pool_apply_converts_arguments_to_the_parameter_types) {
   EXPECT_EQ(pool.apply(joined, "a", text, std::string("z")), "atextz");
   EXPECT_EQ(text, "text");
   EXPECT_EQ(pool.apply(sum, std::vector{1, 2, 3}), 6);
+  const int numbers[] = {1, 2, 3, 4};
+  EXPECT_EQ(pool.apply(sum, numbers), 10);
+  EXPECT_EQ(pool.apply(sum, std::span(numbers).first(2)), 3);
+  EXPECT_EQ(pool.apply(sum, std::array<short, 2>{20, 22}), 42);
 }
 
 TEST_F(Parity, Pool_apply_generic_lambda) {

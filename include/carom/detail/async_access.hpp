@@ -51,7 +51,7 @@ map_value_t<R> decode_map(const task_node& parent) {
   if constexpr (!std::is_void_v<R>) {
     std::vector<R> values;
     std::uint64_t count = 0;
-    for (const task_ref& chunk : map.chunks) count += chunk->find_extra()->chunk->count;
+    for (const task_ref& chunk : map.chunks) count += chunk->chunk()->count;
     values.reserve(count);
     for (const task_ref& chunk : map.chunks) append_values(*chunk.get(), values);
     return values;

@@ -3,6 +3,7 @@
 
 #include <carom/detail/codec.hpp>
 #include <cstddef>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,21 @@ struct travelling<std::span<const T>> {
 };
 template <class P>
 using travelling_t = typename travelling<std::remove_cvref_t<P>>::type;
+
+template <class P>
+inline constexpr bool is_span_v = false;
+template <class T>
+inline constexpr bool is_span_v<std::span<const T>> = true;
+
+/// A span parameter takes any range of its elements: an array, a vector, another span.
+template <class P, class A>
+concept copied_into_span = is_span_v<std::remove_cvref_t<P>> && std::ranges::input_range<A> &&
+                           std::is_convertible_v < std::ranges::range_reference_t<A>,
+typename std::remove_cvref_t<P>::value_type > ;
+
+template <class P, class A>
+inline constexpr bool converts_v =
+    std::is_constructible_v<travelling_t<P>, A> || copied_into_span<P, A>;
 
 /// What an argument becomes where the parameter's type is not known (generic lambdas).
 template <class A>
@@ -143,7 +159,7 @@ struct invocation<F, parameters<Ps...>, As...> {
   static_assert(sizeof...(Ps) == sizeof...(As), "carom: wrong number of arguments for this task");
   template <class P, class A>
   struct check_argument {
-    static_assert(std::is_constructible_v<travelling_t<P>, A>,
+    static_assert(converts_v<P, A>,
                   "carom: an argument does not convert to the task's parameter type");
     static constexpr bool value = check_parameter<P>::value;
   };

@@ -139,7 +139,8 @@ void read_chunk(const task_node& chunk, Value value, Error error) {
   while (!in.empty()) {
     const chunk_record record = next_chunk_record(in);
     if (record.failed) {
-      for (std::uint64_t i = 0; i < record.count; ++i) error(chunk_error(record));
+      const std::exception_ptr cause = chunk_error(record);
+      for (std::uint64_t i = 0; i < record.count; ++i) error(cause);
       continue;
     }
     item_reader reader(record.bytes);

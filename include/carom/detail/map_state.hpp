@@ -23,8 +23,10 @@ struct chunk_state {
   std::uint64_t count = 0;
   std::uint64_t first = 0;  // the first item that has not been accounted for
   bool stop_at_error = true;
-  task_ref parent;  // null for imap
-  blob records;
+  bool failed = false;  // some record is one
+  task_ref parent;      // null for imap
+  /// What came in more than one run; a chunk whose only run is its last needs none.
+  std::unique_ptr<blob> records;
 };
 
 /// What few tasks have.
@@ -33,7 +35,6 @@ struct task_extra {
   std::function<void(pid_t)> on_start;
   bool started = false;
   std::unique_ptr<map_state> map;
-  std::unique_ptr<chunk_state> chunk;
 };
 
 /// Makes the node of one chunk around its packed payload.

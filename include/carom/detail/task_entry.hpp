@@ -6,6 +6,7 @@
 #include <carom/detail/code.hpp>
 #include <carom/errors.hpp>
 #include <cstring>
+#include <ranges>
 #include <span>
 #include <typeinfo>
 
@@ -61,6 +62,8 @@ template <class P, class A>
 decltype(auto) as_travelling(A&& argument) {
   if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
     return static_cast<const travelling_t<P>&>(argument);
+  else if constexpr (!std::is_constructible_v<travelling_t<P>, A>)  // a span's vector
+    return travelling_t<P>(std::ranges::begin(argument), std::ranges::end(argument));
   else
     return travelling_t<P>(std::forward<A>(argument));
 }

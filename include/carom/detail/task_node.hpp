@@ -15,7 +15,7 @@
 
 namespace carom::detail {
 
-class map_state;
+struct chunk_state;
 struct task_extra;
 struct task_continuation;
 
@@ -86,6 +86,10 @@ class CAROM_API task_node {
   task_extra& extra();
   task_extra* find_extra() const noexcept { return extra_; }
 
+  /// The items of a chunk; null for any other task.
+  chunk_state* chunk() const noexcept { return chunk_; }
+  void set_chunk(std::unique_ptr<chunk_state> chunk) noexcept;
+
   std::string name() const;
 
  private:
@@ -106,6 +110,7 @@ class CAROM_API task_node {
   std::uint64_t id_ = 0;
   std::uint32_t pool_ = 0;
   task_extra* extra_ = nullptr;
+  chunk_state* chunk_ = nullptr;
   std::atomic<task_continuation*> continuations_{nullptr};
   std::size_t admitted_bytes_ = 0;
   std::atomic<pid_t> worker_pid_{0};
