@@ -135,6 +135,13 @@ map_progress close_chunk(task_node& node) {
   return {};
 }
 
+std::string task_label(const task_node& task) {
+  std::string label = task.name();
+  if (const auto* extra = task.find_extra(); extra && !extra->correlation_id.empty())
+    label += " (" + extra->correlation_id + ")";
+  return label;
+}
+
 void set_error(task_node& task, const std::exception_ptr& error) {
   task.payload() = blob();
   detail::encode_exception(task.payload(), error, ::getpid());

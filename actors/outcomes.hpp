@@ -47,6 +47,9 @@ struct map_progress {
 };
 map_progress close_chunk(detail::task_node& chunk);
 
+/// How errors name a task: its function, and its correlation id if it has one.
+std::string task_label(const detail::task_node& task);
+
 /// Makes `error` the payload of a task that is not a chunk.
 void set_error(detail::task_node& task, const std::exception_ptr& error);
 

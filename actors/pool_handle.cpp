@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "actors/pool_handle.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <caf/all.hpp>
 #include <carom/errors.hpp>
 #include <map>
+#include <system_error>
 
 #include "actors/supervisor.hpp"
 #include "runtime/loop_thread.hpp"
@@ -38,6 +42,7 @@ pool_handle::pool_handle(const pool_options& options)
       room_(options.max_pending, options.max_pending_bytes) {}
 
 pool_handle::~pool_handle() {
+  if (const int fd = completion_fd_.load(); fd >= 0) ::close(fd);
   if (!mark_.original()) return;
   auto& all = all_pools();
   std::lock_guard lock(all.mutex);
@@ -71,6 +76,52 @@ pool_handle::contact pool_handle::reach() const {
 caf::actor pool_handle::supervisor() const {
   std::lock_guard lock(mutex_);
   return supervisor_;
+}
+
+bool pool_handle::ask(const std::function<void(actors::supervisor&)>& question) {
+  if (!mark_.original())
+    throw pool_closed("this pool belongs to the process that this one was forked from");
+  const auto [runtime, supervisor] = reach();
+  if (!supervisor) return false;
+  if (runtime::on_loop_thread()) {
+    auto& here =
+        *static_cast<actors::supervisor*>(caf::actor_cast<caf::abstract_actor*>(supervisor));
+    if (here.over()) return false;
+    question(here);
+    return true;
+  }
+  bool answered = false;
+  std::exception_ptr thrown;
+  const std::function<void(actors::supervisor&)> guarded = [&](actors::supervisor& here) {
+    try {
+      question(here);
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  };
+  caf::scoped_actor self{supervisor.home_system()};
+  self->request(supervisor, caf::infinite, actors::ask_atom::value,
+                reinterpret_cast<std::uint64_t>(&guarded))
+      .receive([&](bool) { answered = true; }, [](const caf::error&) {});
+  if (thrown) std::rethrow_exception(thrown);
+  return answered;
+}
+
+int pool_handle::completion_fd() {
+  int fd = completion_fd_.load();
+  if (fd >= 0) return fd;
+  std::lock_guard lock(mutex_);
+  if (completion_fd_.load() < 0) {
+    const int made = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (made < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+    completion_fd_.store(made);
+  }
+  return completion_fd_.load();
+}
+
+void pool_handle::tell_completion() noexcept {
+  const int fd = completion_fd_.load(std::memory_order_acquire);
+  if (fd >= 0) ::eventfd_write(fd, 1);
 }
 
 void pool_handle::submit(const task_ref& task) {

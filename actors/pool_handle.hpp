@@ -6,6 +6,7 @@
 #include <carom/detail/pool_access.hpp>
 #include <carom/pool_options.hpp>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,6 +14,10 @@
 #include "runtime/admission.hpp"
 #include "runtime/fork_mark.hpp"
 #include "runtime/submit_queue.hpp"
+
+namespace carom::actors {
+class supervisor;
+}
 
 namespace carom::detail {
 
@@ -45,7 +50,20 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   /// The last worker is gone.
   void finished();
 
-  int processes() const noexcept { return processes_; }
+  /// Whether submitters are turned away.
+  bool refuses() const noexcept { return refusing_.load(); }
+  /// Has the supervisor answer on the loop, and waits for it; on the loop thread, here and now.
+  /// False if the pool is over.
+  bool ask(const std::function<void(actors::supervisor&)>& question);
+  /// A descriptor that is readable when tasks have ended since it was read (eventfd(2)).
+  int completion_fd();
+  /// For the supervisor: tasks have ended.
+  void tell_completion() noexcept;
+
+  int processes() const noexcept { return processes_.load(std::memory_order_relaxed); }
+  void set_processes(int processes) noexcept {
+    processes_.store(processes, std::memory_order_relaxed);
+  }
   std::uint32_t id() const noexcept { return id_; }
   caf::actor supervisor() const;
 
@@ -63,7 +81,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
  private:
   [[noreturn]] void throw_closed() const;
 
-  const int processes_;
+  std::atomic<int> processes_;
   const overflow overflow_;
   const runtime::fork_mark mark_;
   const std::uint32_t id_;
@@ -74,6 +92,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   caf::actor supervisor_;
   std::shared_ptr<void> runtime_;
   std::string refusal_;
+  std::atomic<int> completion_fd_{-1};
   std::atomic<bool> refusing_ = false;
   bool finished_ = false;
 };

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <carom/detail/task_node.hpp>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "actors/time_limits.hpp"
 #include "runtime/loop.hpp"
 #include "runtime/unique_fd.hpp"
 #include "runtime/worker_link.hpp"
@@ -35,6 +37,7 @@ class seat final : runtime::worker_link::listener {
   std::uint64_t id() const noexcept { return id_; }
   pid_t pid() const noexcept { return pid_; }
   runtime::worker_link& link() noexcept { return link_; }
+  int pidfd() const noexcept { return pidfd_.get(); }
 
   /// The worker is there; `pidfd` tells of its end.
   void sit(pid_t pid, runtime::unique_fd pidfd);
@@ -53,7 +56,32 @@ class seat final : runtime::worker_link::listener {
   bool buried = false;         // it is dead: nothing is given to it
   bool ordered = false;        // its death was ordered
   std::string broken;          // how it broke the rules, if it did
+  std::string cause;           // why it was ended, if its death is to count
   std::uint32_t observed = 0;  // tasks under way here whose start is to be told
+  bool draining = false;       // its results are being read
+
+  /// What the clock says about it; see supervisor_limits.cpp.
+  struct watch_state {
+    std::int64_t born_ns = 0;
+    std::int64_t look_at_ns = never_ns;    // nothing can have happened before
+    std::int64_t signal_at_ns = never_ns;  // the first signal of its end
+    std::int64_t kill_at_ns = never_ns;    // the last
+    int kill_signal = 0;
+    std::uint64_t soft_key = 0;  // what was told to end softly
+    std::int64_t soft_signal_at_ns = never_ns;
+    std::int64_t soft_pause_ns = 0;
+    std::uint64_t seen_head = UINT64_MAX;  // where it stood still
+    std::int64_t seen_since_ns = 0;
+    runtime::unique_fd statm;
+  } watch;
+
+  /// A chunk that was stopped from here; what it, or the item that ran, is to end in.
+  struct verdict {
+    std::uint64_t position;
+    std::exception_ptr error;
+    bool whole;
+  };
+  std::optional<verdict> stopped;
 
  private:
   void worker_ready() override;
@@ -80,6 +108,9 @@ struct obituary {
   pid_t pid = 0;
   std::uint32_t index = 0;
   std::string cause;
+  std::string backtrace;
+  std::uint64_t fault_address = 0;
+  bool crashed = false;
   bool gives_up = false;
   bool was_up = false;
   bool ordered = false;
@@ -87,7 +118,9 @@ struct obituary {
     detail::task_node* task;
     std::int64_t started_ns;
     std::int64_t died_ns;
-    std::uint64_t last_item;  // of a chunk: up to and with this one
+    std::uint64_t last_item;     // of a chunk: up to and with this one
+    std::exception_ptr error{};  // of a chunk that was stopped; null otherwise
+    bool whole = false;
   };
   std::vector<loss> lost;
   std::int64_t since_ns = 0;

@@ -6,8 +6,8 @@
 #include <carom/actor.hpp>
 #include <carom/detail/async_access.hpp>
 #include <carom/errors.hpp>
+#include <cmath>
 
-#include "actors/worker_setup.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/log.hpp"
 
@@ -27,6 +27,9 @@ constexpr milliseconds balance_after{1};
 /// A replied value larger than this is unpacked in the requester's system, off the loop.
 constexpr std::size_t largest_on_loop = 64 * 1024;
 
+/// More workers than these are not asked at each turn whether they have results.
+constexpr std::size_t most_polled = 16;
+
 void deliver_reply(caf::response_promise& to, const task_node& task, detail::caf_reply make) {
   try {
     to.deliver(make(task));
@@ -35,9 +38,23 @@ void deliver_reply(caf::response_promise& to, const task_node& task, detail::caf
   }
 }
 
-std::uint32_t most_restarts(const pool_options& options) {
-  const int most = options.restarts.max_restarts.value_or(100 * options.processes);
-  return static_cast<std::uint32_t>(std::max(most, 0));
+supervisor_core::options core_options(const pool_options& o) {
+  supervisor_core::options core;
+  core.processes = static_cast<std::uint32_t>(o.processes);
+  core.max_restarts =
+      static_cast<std::uint32_t>(std::max(o.restarts.max_restarts.value_or(100 * o.processes), 0));
+  core.period_ns = o.restarts.period.count();
+  core.max_tasks_per_child = o.max_tasks_per_child.value_or(0);
+  const backoff_options& backoff = o.restarts.backoff;
+  core.backoff = {backoff.initial.count(), backoff.multiplier, backoff.max.count(),
+                  backoff.reset_after.count(), backoff.jitter};
+  core.seed = static_cast<std::uint64_t>(runtime::steady_ns());
+  if (o.rate_limit) {
+    const double each = static_cast<double>(o.rate_limit->period.count()) / o.rate_limit->tasks;
+    core.task_interval_ns = std::max<std::int64_t>(std::llround(std::min(each, 9e18)), 1);
+    core.task_burst = static_cast<std::uint32_t>(o.rate_limit->burst);
+  }
+  return core;
 }
 
 }  // namespace
@@ -48,11 +65,19 @@ supervisor::supervisor(caf::actor_config& config, std::shared_ptr<actor_runtime>
       runtime_(std::move(runtime)),
       handle_(std::move(handle)),
       options_(std::move(options)),
-      core_({.processes = static_cast<std::uint32_t>(options_.processes),
-             .max_restarts = most_restarts(options_),
-             .period_ns = options_.restarts.period.count()}),
+      core_(core_options(options_)),
       seats_(static_cast<std::size_t>(options_.processes)),
-      unit_(&runtime_->unit()) {}
+      unit_(&runtime_->unit()) {
+  const auto length = [](const std::optional<std::chrono::nanoseconds>& limit) {
+    return limit ? limit->count() : never_ns;
+  };
+  pool_limits_ = {length(options_.soft_time_limit), length(options_.time_limit)};
+  claim_deadline_ns_ = options_.claim_deadline.count();
+  if (const auto& scaling = options_.autoscale)
+    autoscaler_.emplace(autoscaler::rule{static_cast<std::uint32_t>(scaling->min),
+                                         static_cast<std::uint32_t>(scaling->max),
+                                         scaling->idle_time.count()});
+}
 
 supervisor::~supervisor() = default;
 
@@ -69,6 +94,9 @@ caf::behavior supervisor::make_behavior() {
   });
   shutdown_timer_ = events.make_timer([this] { signal_seats(SIGKILL); });
   obituary_timer_ = events.make_timer([this] { publish_late_obituaries(); });
+  watch_timer_ = events.make_timer([this] { look_around(); });
+  if (autoscaler_) scale(runtime::steady_ns());
+  due(scale_at_ns_);
   events.add(*this);
   set_exit_handler([this](caf::exit_msg& message) {
     exit_reason_ = message.reason;
@@ -82,7 +110,13 @@ caf::behavior supervisor::make_behavior() {
       [this](close_atom) { close_pool(); },
       [this](terminate_atom) { terminate_pool(); },
       [this](finish_atom) { finish(); },
-      [this](accepted_atom, std::uint64_t task) { return static_cast<int>(accepted_by(task)); },
+      [this](ask_atom, std::uint64_t question) {
+        // Who asks waits for this.
+        (*reinterpret_cast<const std::function<void(supervisor&)>*>(question))(*this);
+        run_callbacks();
+        handle_->tell_completion();
+        return true;
+      },
       [this](const packed_call& call) { return answer(call); },
   };
 }
@@ -91,23 +125,26 @@ caf::behavior supervisor::make_behavior() {
 
 bool supervisor::poll() {
   if (finished_) return false;
+  const std::uint64_t settled_before = settled_;
   const bool found = drain_inbox() | drain_results();
   if (runtime::argument_segments::instance().drops() != drops_seen_) forget_segments();
   dispatch();
   run_callbacks();
+  if (settled_ != settled_before) handle_->tell_completion();
   return found;
 }
 
 bool supervisor::drain_inbox() {
   task_node* chain = handle_->inbox().take_all();
   if (!chain) return false;
+  const std::int64_t now = runtime::steady_ns();
   while (chain) {
     task_node* next = detail::submit_queue::next(chain);
     // Submitted at the moment at which the pool ended.
     if (task_error_)
       settle_error(*chain, task_error_(*chain));
     else
-      core_.submit(chain);
+      take_in(*chain, now);
     chain = next;
   }
   return true;
@@ -119,7 +156,16 @@ bool supervisor::drain_results() {
   for (std::size_t i = active_.size(); i-- > 0;) {
     if (i >= active_.size()) continue;
     seat* one = seats_[active_[i]].get();
-    if (one && drain(*one) != 0) found = true;
+    if (!one) continue;
+    if (drain(*one) != 0) {
+      found = true;
+    } else if (active_.size() > most_polled && i < active_.size() && active_[i] == one->index() &&
+               one->link().results().arm()) {
+      // Among many workers few run at a time: this one rings when it has something.
+      one->active = false;
+      active_[i] = active_.back();
+      active_.pop_back();
+    }
   }
   return found;
 }
@@ -163,7 +209,8 @@ void supervisor::results_waiting(seat& from) {
 }
 
 std::uint32_t supervisor::drain(seat& from) {
-  if (!from.broken.empty()) return 0;
+  // A callback may lead back here while results are read.
+  if (!from.broken.empty() || from.draining) return 0;
   auto& results = from.link().results();
   const std::uint64_t available = results.available();
   if (available > runtime::ring_slots) {
@@ -174,12 +221,16 @@ std::uint32_t supervisor::drain(seat& from) {
     from.link().release_results(available);  // of tasks that have ended already
     return 0;
   }
-  for (std::uint64_t i = 0; i < available; ++i) {
+  from.draining = true;
+  bool sane = true;
+  for (std::uint64_t i = 0; i < available && sane; ++i) {
     runtime::result_frame frame;
-    if (!results.peek(i, frame) || !take_result(from, frame)) {
-      worker_corrupt(from, "it published a result that cannot be");
-      return 0;
-    }
+    sane = results.peek(i, frame) && take_result(from, frame);
+  }
+  from.draining = false;
+  if (!sane) {
+    worker_corrupt(from, "it published a result that cannot be");
+    return 0;
   }
   if (!from.link().tasks().refresh()) {
     worker_corrupt(from, "its ring's head is out of bounds");
@@ -189,6 +240,12 @@ std::uint32_t supervisor::drain(seat& from) {
   core_.set_average(from.index(), from.link().header().average_ns.load(std::memory_order_relaxed));
   from.link().release_results(available);
   from.watch_writable();
+  if (from.link().header().wants_out.load(std::memory_order_acquire) != 0 &&
+      core_.state(from.index()) == supervisor_core::worker_state::ready) {
+    // It has grown too large and claims nothing any more.
+    core_.retire(from.index());
+    take_unbegun(from);
+  }
   return static_cast<std::uint32_t>(available);
 }
 
@@ -215,7 +272,9 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
       break;
   }
   if (core_.finished(from.index(), frame.position) != task) return false;
+  task->at.where = task_node::place::nowhere;
   task->set_worker_pid(from.pid());
+  ++counts_.finished;
   settle(*task, frame.kind == result_kind::error ? outcome_kind::error : outcome_kind::value);
   return true;
 }
@@ -224,13 +283,22 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
 
 void supervisor::dispatch() {
   place();
+  let_go_of_spare();
   if (core_.lopsided()) balance();
   if (core_.drained()) advance_shutdown();
 }
 
 void supervisor::place() {
-  while (const auto next = core_.next_placement()) {
+  if (core_.pending() == 0) return;
+  const std::int64_t now = runtime::steady_ns();
+  while (const auto next = core_.next_placement(now)) {
     auto& task = *static_cast<task_node*>(next->what);
+    if (task.at.where == task_node::place::withdrawn) {
+      core_.drop_front();
+      --withdrawn_;
+      task.release();
+      continue;
+    }
     seat& to = *seats_[next->worker];
     const auto* extra = task.find_extra();
     runtime::task_frame frame;
@@ -249,6 +317,12 @@ void supervisor::place() {
       if (chunk->stop_at_error) frame.flags |= runtime::flag_stop_at_error;
       frame.first = static_cast<std::uint32_t>(chunk->first);
     }
+    std::int64_t first_ns = claim_deadline_ns_;
+    if (pool_limits_.any() || task.time_limit_ns() != 0 || task.soft_time_limit_ns() != 0) {
+      const time_limits limits = limits_of(task);
+      first_ns = std::min(first_ns, limits.first_ns());
+      if (task.chunk() && limits.any()) frame.flags |= runtime::flag_timed;
+    }
     if (extra && extra->on_start) {
       frame.flags |= runtime::flag_observed;
       ++to.observed;
@@ -261,7 +335,15 @@ void supervisor::place() {
       retry_full_ring(to.index());
       continue;
     }
-    core_.placed(*position);
+    core_.placed(*position, now);
+    look_by(to, after_ns(now, first_ns));
+    task.at.position = *position;
+    task.at.worker = to.index();
+    task.at.where = task_node::place::worker;
+    ++counts_.dispatched;
+    const std::chrono::nanoseconds waited(now - task.at.queued_ns);
+    counts_.waited += waited;
+    counts_.longest_wait = std::max(counts_.longest_wait, waited);
     if (!to.touched) {
       to.touched = true;
       touched_.push_back(to.index());
@@ -275,6 +357,11 @@ void supervisor::place() {
     }
   }
   touched_.clear();
+  if (const auto at = core_.next_token_at(now)) due(*at);
+  if ((options_.memory_limit || options_.pool_memory_limit) && weigh_at_ns_ == never_ns) {
+    weigh_at_ns_ = now;
+    due(now);
+  }
 }
 
 void supervisor::retry_full_ring(index w) {
@@ -314,15 +401,36 @@ void supervisor::steal(const supervisor_core::theft& from) {
     if (!ring.revoke(position)) break;  // begun, and so is all before it
     if (auto* extra = static_cast<task_node*>(task)->find_extra(); extra && extra->on_start)
       --victim.observed;
-    core_.resubmit(core_.stolen(from.victim, position));
+    core_.stolen(from.victim, position);
+    enqueue_task(*static_cast<task_node*>(task), true);
     --wanted;
   }
 }
 
 // --- tasks ---------------------------------------------------------------------------------------
 
+/// A new task.
+void supervisor::take_in(task_node& task, std::int64_t now) {
+  task.at.queued_ns = now;
+  enqueue_task(task, false);
+  const auto* extra = task.find_extra();
+  if (!extra || extra->deadline_ns == 0) return;
+  task.retain();
+  deadlines_.emplace(after_ns(now, extra->deadline_ns), detail::task_ref(&task));
+  due(deadlines_.begin()->first);
+}
+
+void supervisor::enqueue_task(task_node& task, bool first) {
+  task.at.where = task_node::place::queue;
+  if (first)
+    core_.resubmit(&task, task.priority());
+  else
+    core_.submit(&task, task.priority());
+}
+
 void supervisor::settle(task_node& task, outcome_kind kind) {
   if (handle_->room().limited()) handle_->room().leave(task.admitted_bytes());
+  ++settled_;
   map_progress progress;
   if (task.chunk()) {
     progress = close_chunk(task);
@@ -381,7 +489,7 @@ caf::result<caf::message> supervisor::answer(const packed_call& call) {
   const auto make = reinterpret_cast<detail::caf_reply>(detail::call_access::reply(call));
   task->on_settled([this, promise, make, node = task.get()] { reply(*promise, *node, make); });
   task->retain();
-  core_.submit(task.get());
+  take_in(*task.get(), runtime::steady_ns());
   return *promise;
 }
 
@@ -400,23 +508,6 @@ void supervisor::reply(caf::response_promise& to, const task_node& task, detail:
     }};
   };
   to.delegate(system().spawn(unpack, detail::task_ref(&node), make), drain_atom::value);
-}
-
-pid_t supervisor::accepted_by(std::uint64_t task_id) {
-  for (const auto& one : seats_) {
-    if (!one) continue;
-    auto& ring = one->link().tasks();
-    ring.refresh();
-    for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
-         ++position) {
-      const auto* task = static_cast<const task_node*>(core_.at(one->index(), position));
-      if (!task || task->id() != task_id) continue;
-      const bool begun =
-          position < ring.head() || ring.look(position).state != runtime::claim_state::queued;
-      return begun ? one->pid() : 0;
-    }
-  }
-  return 0;
 }
 
 }  // namespace carom::actors

@@ -3,16 +3,21 @@
 
 #include <caf/all.hpp>
 #include <carom/detail/caf.hpp>
+#include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "actors/actor_runtime.hpp"
+#include "actors/autoscaler.hpp"
 #include "actors/outcomes.hpp"
 #include "actors/pool_handle.hpp"
 #include "actors/seat.hpp"
 #include "actors/supervisor_core.hpp"
+#include "actors/time_limits.hpp"
 #include "runtime/host_runtime.hpp"
 
 namespace carom::actors {
@@ -21,7 +26,10 @@ using drain_atom = caf::atom_constant<caf::atom("drain")>;
 using close_atom = caf::atom_constant<caf::atom("close")>;
 using terminate_atom = caf::atom_constant<caf::atom("terminate")>;
 using finish_atom = caf::atom_constant<caf::atom("finish")>;
-using accepted_atom = caf::atom_constant<caf::atom("accepted")>;
+using ask_atom = caf::atom_constant<caf::atom("ask")>;
+
+/// Most workers that a pool may have.
+inline constexpr std::uint32_t most_processes = 4096;
 
 /// The pool's supervisor: carries what happens to `supervisor_core` and carries out what it
 /// decides. Runs on the loop's thread only, as an actor and as the loop's poller.
@@ -39,6 +47,22 @@ class supervisor final : public caf::event_based_actor,
   void enqueue(caf::mailbox_element_ptr what, caf::execution_unit* unit) override;
   const char* name() const override { return "carom.pool"; }
   void on_exit() override;
+
+  // What applications ask, on the loop's thread; supervisor_requests.cpp.
+  pid_t accepted_by(detail::task_node& task);
+  /// Ends the task if it has not begun; says whether it did.
+  bool cancel(detail::task_node& task);
+  /// Ends the task now, killing its worker with `signal` if it runs; false if it has ended.
+  bool terminate_task(detail::task_node& task, int signal);
+  /// The same for whatever the worker runs. Throws process_error if `pid` is no worker's.
+  bool terminate_worker(pid_t pid, int signal);
+  void grow(int by);
+  void shrink(int by, bool drain);
+  void restart_workers();
+  std::vector<worker_info> workers();
+  pool_metrics metrics() const;
+  bool did_start_ok() const noexcept { return !start_failed_; }
+  bool over() const noexcept { return finished_; }
 
  private:
   using index = supervisor_core::worker_index;
@@ -79,17 +103,56 @@ class supervisor final : public caf::event_based_actor,
   void bury(seat& dead);
   void sort_losses(seat& dead, obituary& of);
   void publish_obituary(std::uint64_t id, const runtime::exit_info& info);
+  void settle_loss(const obituary::loss& loss, const std::exception_ptr& lost);
   void publish_late_obituaries();
   void signal_seats(int signal);
   seat* seat_of(std::uint64_t id);
 
+  // what the clock brings; supervisor_limits.cpp
+  void due(std::int64_t at_ns);
+  void look_by(seat& at, std::int64_t at_ns);
+  void look_around();
+  void look(seat& at, std::int64_t now);
+  std::int64_t look_at_start(seat& at, std::int64_t now);
+  std::int64_t look_at_tasks(seat& at, std::int64_t now);
+  std::int64_t look_at_running(seat& at, std::uint64_t position, detail::task_node& task,
+                               std::int64_t started_ns, std::int64_t now);
+  std::int64_t look_at_signals(seat& at, std::int64_t now);
+  void pass_soft_limit(seat& at, std::uint64_t position, std::uint64_t item,
+                       detail::task_node& task, std::int64_t now);
+  bool pass_hard_limit(seat& at, std::uint64_t position, std::optional<std::uint64_t> item,
+                       detail::task_node& task, std::int64_t started_ns, std::int64_t now);
+  void tell_timeout(seat& at, detail::task_node& task, bool soft, std::int64_t limit_ns);
+  time_limits limits_of(const detail::task_node& task) const;
+  /// Takes the running task at `position` away from its worker, which is to die: the task ends in
+  /// `error`, of a chunk at least the item that runs. False if it has ended by itself.
+  bool stop_running(seat& at, std::uint64_t position, detail::task_node& task, kill_reason why,
+                    const std::exception_ptr& error, bool whole, int signal);
+  void take_unbegun(seat& from);
+  void kill(seat& at, kill_reason why, const detail::task_node* task, int signal);
+  void rule_hung(seat& at);
+  std::uint64_t memory_of(seat& of);
+  void weigh_workers(std::int64_t now);
+  bool stop_for_memory(seat& at, std::uint64_t limit, std::uint64_t found);
+  void expire_tasks(std::int64_t now);
+  void begin_delayed(std::int64_t now);
+  void set_target(std::uint32_t processes);
+  void scale(std::int64_t now);
+  void let_go_of_spare();
+  void go_on();
+  void ask_to_leave(seat& at);
+
   // tasks
+  void take_in(detail::task_node& task, std::int64_t now);
+  void enqueue_task(detail::task_node& task, bool first);
+  void withdraw(detail::task_node& task, const std::exception_ptr& error);
+  bool take_from_worker(detail::task_node& task);
+  bool retry(detail::task_node& task);
   void settle(detail::task_node& task, detail::outcome_kind kind);
   void settle_error(detail::task_node& task, const std::exception_ptr& error);
   void run_callbacks();
   caf::result<caf::message> answer(const packed_call& call);
   void reply(caf::response_promise& to, const detail::task_node& task, detail::caf_reply make);
-  pid_t accepted_by(std::uint64_t task_id);
 
   // the pool
   void close_pool();
@@ -121,6 +184,19 @@ class supervisor final : public caf::event_based_actor,
   call_types call_types_;
   caf::error exit_reason_;
   task_error task_error_;  // what tasks end with once the pool has ended by force
+  time_limits pool_limits_;
+  std::int64_t claim_deadline_ns_ = never_ns;
+  std::unique_ptr<runtime::loop::timer> watch_timer_;
+  std::int64_t watch_armed_ns_ = never_ns;
+  std::int64_t weigh_at_ns_ = never_ns;
+  std::int64_t scale_at_ns_ = never_ns;
+  std::optional<autoscaler> autoscaler_;
+  std::multimap<std::int64_t, detail::task_ref> deadlines_;
+  std::multimap<std::int64_t, detail::task_node*> delayed_;  // to be tried again
+  std::uint64_t withdrawn_ = 0;                              // that still stand in the queue
+  pool_metrics counts_;
+  std::uint64_t settled_ = 0;
+  bool start_failed_ = false;
   std::uint64_t drops_seen_ = 0;
   bool balance_armed_ = false;
   bool giving_up_ = false;

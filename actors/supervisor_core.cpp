@@ -17,47 +17,70 @@ constexpr std::uint64_t worth_stealing_ns = 200'000;
 /// Start-up deaths allowed: billiard's burst check.
 restart_intensity start_burst(std::uint32_t processes) { return {10 * processes, 1'000'000'000}; }
 
+using state_of = supervisor_core::worker_state;
+
+bool serves(state_of s) {
+  return s == state_of::starting || s == state_of::standby || s == state_of::ready;
+}
+bool has_seat(state_of s) { return s == state_of::ready || s == state_of::retiring; }
+
 }  // namespace
 
 supervisor_core::supervisor_core(const options& o)
     : options_(o),
+      target_(o.processes),
       workers_(o.processes),
       restarts_(o.max_restarts, o.period_ns),
-      start_burst_(start_burst(o.processes)) {}
+      start_burst_(start_burst(o.processes)),
+      backoff_(o.backoff, o.seed),
+      rate_(o.task_interval_ns, o.task_burst) {}
 
-std::optional<supervisor_core::worker_index> supervisor_core::next_start() {
-  if (state_ == pool_state::terminating || state_ == pool_state::failed || drained())
-    return std::nullopt;
-  for (worker_index w = 0; w < workers_.size(); ++w) {
-    if (workers_[w].state != worker_state::none) continue;
-    workers_[w] = worker{};
-    workers_[w].state = worker_state::starting;
-    ++present_;
-    return w;
-  }
-  return std::nullopt;
+// --- workers -------------------------------------------------------------------------------------
+
+std::optional<supervisor_core::worker_index> supervisor_core::next_start(std::int64_t now_ns) {
+  if (!may_start() || now_ns < backoff_.start_at_ns()) return std::nullopt;
+  worker_index w = 0;
+  while (w < workers_.size() && workers_[w].state != worker_state::none) ++w;
+  if (w == workers_.size()) workers_.emplace_back();
+  workers_[w] = worker{};
+  workers_[w].budget = next_budget();
+  ++present_;
+  ++started_;
+  set_state(w, worker_state::starting);
+  return w;
+}
+
+std::optional<std::int64_t> supervisor_core::next_start_at() const {
+  if (!may_start()) return std::nullopt;
+  return backoff_.start_at_ns();
+}
+
+std::uint64_t supervisor_core::next_budget() {
+  const std::uint64_t most = options_.max_tasks_per_child;
+  // The first generation's end is spread, or all would be replaced at once, again and again.
+  if (started_ >= options_.processes) return most;
+  return most - most / 10 * started_ / options_.processes;
 }
 
 void supervisor_core::worker_up(worker_index w) {
   worker& up = workers_[w];
   if (up.state != worker_state::starting) return;
-  up.state = worker_state::ready;
   up.was_ready = true;
-  ++idle_;
-  list_if_hungry(w);
+  set_state(w, worker_state::standby);
+  seat_standby();
+  roll_on();
 }
 
 supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64_t now_ns,
                                                       bool ordered) {
   worker& down = workers_[w];
   if (down.state == worker_state::none) return verdict::none;
-  if (down.state == worker_state::ready && down.live == 0) --idle_;
-  const bool expected = ordered || down.state == worker_state::leaving;
+  const bool expected = ordered || down.state == worker_state::leaving ||
+                        (down.state == worker_state::doomed && !down.counts);
   const bool was_ready = down.was_ready;
-  down.state = worker_state::none;
+  set_state(w, worker_state::none);
   --present_;
-  unlist(w);
-  if (state_ == pool_state::terminating || state_ == pool_state::failed) return verdict::none;
+  if (ending()) return verdict::none;
   if (!expected) {
     restart_intensity& counted = was_ready ? restarts_ : start_burst_;
     const std::uint32_t before = counted.count();
@@ -65,18 +88,130 @@ supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64
       deaths_ = before + 1;
       return verdict::give_up;
     }
+    backoff_.died(now_ns);
   }
+  seat_standby();
   return drained() ? verdict::none : verdict::restart;
 }
 
+void supervisor_core::set_state(worker_index w, worker_state to) {
+  worker& one = workers_[w];
+  const worker_state from = one.state;
+  if (from == to) return;
+  serving_ += serves(to);
+  serving_ -= serves(from);
+  seated_ += has_seat(to);
+  seated_ -= has_seat(from);
+  retiring_ += to == worker_state::retiring;
+  retiring_ -= from == worker_state::retiring;
+  if (one.live == 0) {
+    idle_ += to == worker_state::ready;
+    idle_ -= from == worker_state::ready;
+  }
+  if (from == worker_state::standby) std::erase(standby_, w);
+  if (from == worker_state::ready) unlist(w);
+  if (one.stale && !serves(to)) {
+    one.stale = false;
+    --stale_;
+  }
+  one.state = to;
+  if (to == worker_state::standby) standby_.push_back(w);
+  if (to == worker_state::ready) list_if_hungry(w);
+}
+
+void supervisor_core::seat_standby() {
+  while (!standby_.empty() && seated_ < target_) set_state(standby_.front(), worker_state::ready);
+}
+
+void supervisor_core::retire(worker_index w) {
+  worker& one = workers_[w];
+  if (one.state == worker_state::retiring) one.spent = false;
+  if (one.state == worker_state::ready) set_state(w, worker_state::retiring);
+}
+
+void supervisor_core::condemn(worker_index w, bool counts) {
+  if (workers_[w].state == worker_state::none) return;
+  workers_[w].counts = counts;
+  set_state(w, worker_state::doomed);
+  seat_standby();
+}
+
+std::optional<supervisor_core::worker_index> supervisor_core::find(worker_state state,
+                                                                   bool idle) const {
+  for (worker_index w = 0; w < workers_.size(); ++w)
+    if (workers_[w].state == state && (!idle || workers_[w].live == 0)) return w;
+  return std::nullopt;
+}
+
+std::optional<supervisor_core::worker_index> supervisor_core::next_leaver() {
+  if (ending()) return std::nullopt;
+  // Those that start are seen to when they are up.
+  while (standby_.size() + seated_ - retiring_ > wanted()) {
+    if (!standby_.empty()) return standby_.back();
+    if (const auto one = find(worker_state::ready, true)) return one;
+    const auto busy = find(worker_state::ready, false);
+    if (!busy) break;
+    retire(*busy);
+  }
+  if (retiring_ == 0) return std::nullopt;
+  return find(worker_state::retiring, true);
+}
+
+void supervisor_core::leaving(worker_index w) {
+  if (workers_[w].state == worker_state::none) return;
+  set_state(w, worker_state::leaving);
+  seat_standby();
+}
+
+void supervisor_core::set_target(std::uint32_t processes) {
+  target_ = std::max(processes, 1u);
+  seat_standby();
+}
+
+void supervisor_core::restart_all() {
+  for (worker& one : workers_) {
+    if (one.stale || (one.state != worker_state::ready && one.state != worker_state::standby))
+      continue;
+    one.stale = true;
+    ++stale_;
+  }
+  roll_on();
+}
+
+/// A worker that stands by is there to take the place of one that is to be replaced.
+void supervisor_core::roll_on() {
+  if (stale_ == 0 || standby_.empty()) return;
+  std::optional<worker_index> old;
+  for (worker_index w = 0; w < workers_.size(); ++w) {
+    if (!workers_[w].stale) continue;
+    if (workers_[w].state == worker_state::standby) {
+      old = w;
+      break;
+    }
+    if (!old || workers_[w].live < workers_[*old].live) old = w;
+  }
+  if (!old) return;
+  if (workers_[*old].state == worker_state::standby)
+    set_state(*old, worker_state::retiring);  // `next_leaver` finds it
+  else
+    retire(*old);
+}
+
+// --- tasks ---------------------------------------------------------------------------------------
+
 std::uint32_t supervisor_core::window(const worker& w) const {
-  if (w.average_ns == 0) return first_window;
+  const std::uint32_t usual = w.average_ns == 0
+                                  ? first_window
+                                  : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+                                        busy_ns / w.average_ns, 2, widest_window));
+  if (w.budget == 0) return usual;
   return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(busy_ns / w.average_ns, 2, widest_window));
+      std::min<std::uint64_t>(usual, w.live + (w.budget - std::min(w.given, w.budget))));
 }
 
 bool supervisor_core::hungry(const worker& w) const {
-  return w.state == worker_state::ready && w.live <= window(w) / 2;
+  const std::uint32_t most = window(w);
+  return w.state == worker_state::ready && w.live <= most / 2 && w.live < most;
 }
 
 void supervisor_core::list_if_hungry(worker_index w) {
@@ -109,9 +244,8 @@ void supervisor_core::change_live(worker& w, std::int32_t by) {
   }
 }
 
-std::optional<supervisor_core::placement> supervisor_core::next_placement() {
-  if (pending_.empty() || state_ == pool_state::terminating || state_ == pool_state::failed)
-    return std::nullopt;
+std::optional<supervisor_core::placement> supervisor_core::next_placement(std::int64_t now_ns) {
+  if (pending_.empty() || ending() || !rate_.has_token(now_ns)) return std::nullopt;
   // What the worker has told meanwhile may have made its window smaller, and a task that never
   // ends keeps its place in the ring.
   if (share_ != 0) {
@@ -134,28 +268,45 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement() {
   return placement{giving_, pending_.front()};
 }
 
-void supervisor_core::placed(std::uint64_t position) {
-  worker& to = workers_[giving_];
+void supervisor_core::placed(std::uint64_t position, std::int64_t now_ns) {
+  const worker_index w = giving_;
+  worker& to = workers_[w];
   to.tasks[position % ring] = pending_.front();
   to.tail = position + 1;
   pending_.pop_front();
+  rate_.take(now_ns);
   change_live(to, 1);
-  if (--share_ == 0) list_if_hungry(giving_);
+  ++to.given;
+  if (--share_ == 0) list_if_hungry(w);
+  if (to.given == to.budget) {
+    set_state(w, worker_state::retiring);
+    to.spent = true;
+  }
 }
 
 void supervisor_core::refused() { share_ = 0; }
+
+std::optional<std::int64_t> supervisor_core::next_token_at(std::int64_t now_ns) const {
+  if (pending_.empty() || ending() || rate_.has_token(now_ns)) return std::nullopt;
+  return rate_.next_ns();
+}
 
 void supervisor_core::forget_task(worker& w, std::uint64_t position) {
   w.tasks[position % ring] = nullptr;
   change_live(w, -1);
 }
 
-supervisor_core::task supervisor_core::finished(worker_index w, std::uint64_t position) {
+supervisor_core::task supervisor_core::ended(worker_index w, std::uint64_t position) {
   worker& by = workers_[w];
   if (position >= by.tail || by.tail - position > ring) return nullptr;
   const task done = by.tasks[position % ring];
+  if (done) forget_task(by, position);
+  return done;
+}
+
+supervisor_core::task supervisor_core::finished(worker_index w, std::uint64_t position) {
+  const task done = ended(w, position);
   if (!done) return nullptr;
-  forget_task(by, position);
   restarts_.accepted();
   list_if_hungry(w);
   return done;
@@ -173,9 +324,7 @@ std::vector<supervisor_core::taken> supervisor_core::take_back(worker_index w) {
   return all;
 }
 
-std::deque<supervisor_core::task> supervisor_core::take_pending() {
-  return std::exchange(pending_, {});
-}
+// --- stealing ------------------------------------------------------------------------------------
 
 std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck) const {
   if (!lopsided()) return std::nullopt;
@@ -183,7 +332,7 @@ std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck) co
   std::uint32_t most = 1;
   for (worker_index w = 0; w < workers_.size(); ++w) {
     const worker& one = workers_[w];
-    if (one.state != worker_state::ready || one.live <= most) continue;
+    if (!has_seat(one.state) || one.live <= most) continue;
     if (!stuck && one.average_ns != 0 && (one.live - 1) * one.average_ns < worth_stealing_ns)
       continue;
     most = one.live;
@@ -195,9 +344,19 @@ std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck) co
 supervisor_core::task supervisor_core::stolen(worker_index w, std::uint64_t position) {
   worker& from = workers_[w];
   const task taken = from.tasks[position % ring];
-  if (taken) forget_task(from, position);
+  if (!taken) return nullptr;
+  forget_task(from, position);
+  rate_.give_back();
+  --from.given;
+  // It can have another one after all.
+  if (from.state == worker_state::retiring && from.spent) {
+    from.spent = false;
+    set_state(w, worker_state::ready);
+  }
   return taken;
 }
+
+// --- the pool ------------------------------------------------------------------------------------
 
 void supervisor_core::close() {
   if (state_ == pool_state::running) state_ = pool_state::closing;
@@ -206,12 +365,5 @@ void supervisor_core::terminate() {
   if (state_ != pool_state::failed) state_ = pool_state::terminating;
 }
 void supervisor_core::fail() { state_ = pool_state::failed; }
-
-void supervisor_core::leaving(worker_index w) {
-  worker& one = workers_[w];
-  if (one.state == worker_state::ready && one.live == 0) --idle_;
-  if (one.state != worker_state::none) one.state = worker_state::leaving;
-  unlist(w);
-}
 
 }  // namespace carom::actors

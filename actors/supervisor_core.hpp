@@ -7,14 +7,17 @@
 #include <optional>
 #include <vector>
 
+#include "actors/pending_tasks.hpp"
+#include "actors/rate_limiter.hpp"
+#include "actors/restart_backoff.hpp"
 #include "actors/restart_intensity.hpp"
 
 namespace carom::actors {
 
 /// The rules by which a pool is supervised: a deterministic state machine without clock, I/O or
 /// actors. The shell tells it what happened and carries out what it decides. A task is an opaque
-/// pointer here; the core holds each one exactly from `submit` until it is given back by `finished`
-/// or `take_back`, or by `take_pending` when the pool ends.
+/// pointer here; the core holds each one exactly from `submit` until it is given back by
+/// `finished`, `stolen` or `take_back`, or by `take_pending` when the pool ends.
 class supervisor_core {
  public:
   using task = void*;
@@ -29,18 +32,30 @@ class supervisor_core {
     std::uint32_t processes = 1;
     std::uint32_t max_restarts = 100;
     std::int64_t period_ns = 1'000'000'000;
+    std::uint64_t max_tasks_per_child = 0;  // 0: no limit
+    restart_backoff::rule backoff{};
+    std::int64_t task_interval_ns = 0;  // rate limit; 0: none
+    std::uint32_t task_burst = 1;
+    std::uint64_t seed = 1;
   };
 
   enum class pool_state { running, closing, terminating, failed };
-  enum class worker_state { none, starting, ready, leaving };
+
+  /// A worker is `starting` until it has run its initializer, then `ready`: it gets tasks. Where
+  /// all the places are taken by workers that still finish something it waits as `standby`. A
+  /// `retiring` worker gets no more tasks and leaves when it has none; a `doomed` one is being
+  /// killed; a `leaving` one has been told to go.
+  enum class worker_state { none, starting, standby, ready, retiring, doomed, leaving };
 
   explicit supervisor_core(const options& o);
 
   // --- workers -------------------------------------------------------------------------------
 
-  /// The next place that needs a worker; it is `starting` from now on. Nothing if all are filled or
-  /// the pool is ending with no work left.
-  std::optional<worker_index> next_start();
+  /// The next place that needs a worker; it is `starting` from now on. Nothing if there are enough,
+  /// a death is too fresh, or the pool is ending with no work left.
+  std::optional<worker_index> next_start(std::int64_t now_ns = 0);
+  /// When a worker that is missing may start; nothing if none is missing.
+  std::optional<std::int64_t> next_start_at() const;
   /// The worker has run its initializer.
   void worker_up(worker_index w);
 
@@ -49,16 +64,36 @@ class supervisor_core {
   /// The worker is gone; its tasks must have been taken back. An ordered death never counts.
   verdict worker_down(worker_index w, std::int64_t now_ns, bool ordered);
 
+  /// Gives the worker no more tasks; `next_leaver` names it when it has none left.
+  void retire(worker_index w);
+  /// The worker is being killed: it has no place any more and is replaced at once. Its death counts
+  /// only if it `counts`: the pool did not want it.
+  void condemn(worker_index w, bool counts = false);
+  /// Who is to be told to leave now: has retired and has nothing to do, or is one too many.
+  std::optional<worker_index> next_leaver();
+  void leaving(worker_index w);
+
+  std::uint32_t target() const { return target_; }
+  /// From now on there are to be so many, at least 1. Those too many finish what they have.
+  void set_target(std::uint32_t processes);
+  /// Replaces every worker that is there now, one after the other, each when it is done.
+  void restart_all();
+
   worker_state state(worker_index w) const { return workers_[w].state; }
   std::uint32_t live(worker_index w) const { return workers_[w].live; }
+  /// Places that there have ever been.
   std::uint32_t worker_count() const { return static_cast<std::uint32_t>(workers_.size()); }
   std::uint32_t present() const { return present_; }
+  /// Those that are to stay: starting, standby or ready.
+  std::uint32_t serving() const { return serving_; }
+  /// Ready with nothing to do, or standing by.
+  std::uint32_t idle() const { return idle_ + static_cast<std::uint32_t>(standby_.size()); }
 
   // --- tasks ---------------------------------------------------------------------------------
 
-  void submit(task t) { pending_.push_back(t); }
+  void submit(task t, int priority = 0) { pending_.push_back(t, priority); }
   /// Back to the head of the queue.
-  void resubmit(task t) { pending_.push_front(t); }
+  void resubmit(task t, int priority = 0) { pending_.push_front(t, priority); }
   std::size_t pending() const { return pending_.size(); }
   std::size_t under_way() const { return under_way_; }
 
@@ -67,14 +102,16 @@ class supervisor_core {
     task what;
   };
   /// The next task and the worker to give it to; nothing if no worker should have more. To be
-  /// followed by `placed` or `refused`.
-  std::optional<placement> next_placement();
+  /// followed by `placed`, `refused` or `drop_front`. The clock matters under a rate limit only.
+  std::optional<placement> next_placement(std::int64_t now_ns = 0);
   /// The task stands at `position` of the worker's ring.
-  void placed(std::uint64_t position);
+  void placed(std::uint64_t position, std::int64_t now_ns = 0);
   /// The worker's ring is full.
   void refused();
-  /// The task cannot be sent at all; the caller ends it.
+  /// The task is not to be sent at all; the caller ends it.
   void drop_front() { pending_.pop_front(); }
+  /// When the rate limit lets the next task go; nothing if it holds none back.
+  std::optional<std::int64_t> next_token_at(std::int64_t now_ns) const;
 
   /// The worker says that it has finished what stood at `position`: the task, or null if nothing
   /// does.
@@ -95,7 +132,7 @@ class supervisor_core {
   };
   std::vector<taken> take_back(worker_index w);
   /// Takes the whole queue: the pool ends.
-  std::deque<task> take_pending();
+  std::vector<task> take_pending() { return pending_.take_all(); }
 
   // --- stealing ------------------------------------------------------------------------------
 
@@ -108,8 +145,10 @@ class supervisor_core {
   /// spare tasks take less than they cost to move is left alone unless `stuck`: it has not
   /// finished anything since the last look.
   std::optional<theft> next_theft(bool stuck) const;
-  /// The shell has revoked what stood at `position`; it is under way no more.
+  /// The shell has taken back what stood at `position` and was not begun; it is under way no more.
   task stolen(worker_index w, std::uint64_t position);
+  /// The shell has ended what runs at `position`, whose worker is to die for it.
+  task ended(worker_index w, std::uint64_t position);
   /// The positions of `w` where tasks may stand: [first, tail).
   std::uint64_t first(worker_index w) const {
     return workers_[w].tail > ring ? workers_[w].tail - ring : 0;
@@ -131,19 +170,24 @@ class supervisor_core {
   void fail();
   pool_state state() const { return state_; }
   bool accepts() const { return state_ == pool_state::running; }
+  bool ending() const { return state_ >= pool_state::terminating; }
   /// Whether the workers should leave: closed and nothing left to do, or ending.
   bool drained() const {
     return state_ != pool_state::running && pending_.empty() && under_way_ == 0;
   }
-  void leaving(worker_index w);
 
  private:
   struct worker {
     worker_state state = worker_state::none;
     bool was_ready = false;
     bool listed = false;  // in hungry_
+    bool counts = false;  // doomed, and its death is no order of the pool's
+    bool stale = false;   // to be replaced by `restart_all`
+    bool spent = false;   // retiring only because it has had its last task
     std::uint32_t live = 0;
-    std::uint64_t tail = 0;  // one past the last position given out
+    std::uint64_t given = 0;   // tasks it has been given and not been robbed of
+    std::uint64_t budget = 0;  // most of them; 0: no limit
+    std::uint64_t tail = 0;    // one past the last position given out
     std::uint64_t average_ns = 0;
     std::array<task, ring> tasks{};
   };
@@ -154,21 +198,37 @@ class supervisor_core {
   void unlist(worker_index w);
   void change_live(worker& w, std::int32_t by);
   void forget_task(worker& w, std::uint64_t position);
+  void set_state(worker_index w, worker_state to);
+  void seat_standby();
+  void roll_on();
+  std::uint32_t wanted() const { return target_ + (stale_ != 0 ? 1 : 0); }
+  bool may_start() const { return !ending() && !drained() && serving_ < wanted(); }
+  std::uint64_t next_budget();
+  std::optional<worker_index> find(worker_state state, bool idle) const;
 
   options options_;
   pool_state state_ = pool_state::running;
+  std::uint32_t target_;
   std::vector<worker> workers_;
-  std::uint32_t present_ = 0;    // starting, ready or leaving
+  std::uint32_t present_ = 0;  // all but `none`
+  std::uint32_t serving_ = 0;  // starting, standby, ready
+  std::uint32_t seated_ = 0;   // ready, retiring
+  std::uint32_t retiring_ = 0;
+  std::uint32_t stale_ = 0;      // serving workers that are to be replaced
   std::uint32_t idle_ = 0;       // ready, nothing live
   std::uint64_t spare_ = 0;      // live beyond each worker's first
   std::uint64_t under_way_ = 0;  // live in all
-  std::deque<task> pending_;
+  std::uint64_t started_ = 0;
+  std::deque<worker_index> standby_;
+  pending_tasks<task> pending_;
   std::deque<worker_index> hungry_;
   worker_index giving_ = 0;
   std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
   std::uint32_t deaths_ = 0;
   restart_intensity restarts_;
   restart_intensity start_burst_;
+  restart_backoff backoff_;
+  rate_limiter rate_;
 };
 
 }  // namespace carom::actors

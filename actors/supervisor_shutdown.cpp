@@ -6,6 +6,7 @@
 #include <carom/errors.hpp>
 
 #include "actors/supervisor.hpp"
+#include "runtime/clock.hpp"
 #include "runtime/log.hpp"
 
 // The ways in which a pool ends.
@@ -15,13 +16,8 @@ using detail::task_node;
 
 namespace {
 
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
 /// A worker that was asked to leave and does not is killed after this.
-constexpr seconds leave_after{5};
-/// Between SIGTERM and SIGKILL.
-constexpr milliseconds kill_grace{100};
+constexpr std::int64_t leave_after_ns = 5'000'000'000;
 
 }  // namespace
 
@@ -44,7 +40,7 @@ void supervisor::terminate_pool() {
     return std::make_exception_ptr(terminated(info));
   });
   signal_seats(SIGTERM);
-  shutdown_timer_->arm(kill_grace);
+  shutdown_timer_->arm(options_.kill_grace);
   run_callbacks();
   advance_shutdown();
 }
@@ -62,7 +58,7 @@ void supervisor::fail_pool(const std::string& cause) {
   handle_->refuse(std::string("the pool has failed: ") + restart_freq_exceeded(info).what());
   end_all_tasks([error](const task_node&) { return error; });
   signal_seats(SIGTERM);
-  shutdown_timer_->arm(kill_grace);
+  shutdown_timer_->arm(options_.kill_grace);
   run_callbacks();
   advance_shutdown();
 }
@@ -72,8 +68,14 @@ void supervisor::end_all_tasks(task_error error) {
   task_error_ = error;
   for (void* what : core_.take_pending()) {
     auto& task = *static_cast<task_node*>(what);
-    settle_error(task, error(task));
+    if (task.at.where == task_node::place::withdrawn)
+      task.release();
+    else
+      settle_error(task, error(task));
   }
+  withdrawn_ = 0;
+  for (const auto& [at, task] : std::exchange(delayed_, {})) settle_error(*task, error(*task));
+  deadlines_.clear();
   for (index w = 0; w < seats_.size(); ++w)
     for (const auto& [position, what] : core_.take_back(w)) {
       auto& task = *static_cast<task_node*>(what);
@@ -82,20 +84,25 @@ void supervisor::end_all_tasks(task_error error) {
 }
 
 void supervisor::advance_shutdown() {
-  if (finished_ || !core_.drained()) return;
-  if (core_.state() == supervisor_core::pool_state::closing && dying_.empty()) {
-    bool asked = false;
+  if (finished_ || !core_.drained() || !delayed_.empty()) return;
+  if (core_.state() == supervisor_core::pool_state::closing && dying_.empty())
     for (const auto& one : seats_) {
-      if (!one || core_.state(one->index()) == supervisor_core::worker_state::leaving) continue;
-      core_.leaving(one->index());
-      one->ordered = true;
-      one->link().leave();
-      one->watch_writable();
-      asked = true;
+      if (!one) continue;
+      const auto is = core_.state(one->index());
+      if (is != supervisor_core::worker_state::leaving &&
+          is != supervisor_core::worker_state::doomed)
+        ask_to_leave(*one);
     }
-    if (asked) shutdown_timer_->arm(leave_after);
-  }
   if (core_.present() == 0 && dying_.empty()) anon_send(caf::actor(this), finish_atom::value);
+}
+
+void supervisor::ask_to_leave(seat& at) {
+  core_.leaving(at.index());
+  at.ordered = true;
+  at.link().leave();
+  at.watch_writable();
+  at.watch.kill_at_ns = after_ns(runtime::steady_ns(), leave_after_ns);
+  look_by(at, at.watch.kill_at_ns);
 }
 
 void supervisor::later(void (supervisor::*what)()) {
@@ -148,6 +155,7 @@ void supervisor::let_go() {
   retry_timer_.reset();
   shutdown_timer_.reset();
   obituary_timer_.reset();
+  watch_timer_.reset();
   // The application may be waiting to take system and loop down: it is told when this actor is
   // through, which is behind what the loop does now.
   const auto around = std::move(runtime_);

@@ -6,6 +6,7 @@
 #include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
 
+#include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/worker_setup.hpp"
 #include "runtime/clock.hpp"
@@ -32,31 +33,25 @@ std::string describe_exit(const runtime::exit_info& info) {
   return "exited with status " + std::to_string(WEXITSTATUS(info.status));
 }
 
-void call_logged(const std::function<void(const process_event&)>& callback,
-                 const process_event& event) {
-  if (!callback) return;
-  try {
-    callback(event);
-  } catch (const std::exception& e) {
-    log()->error("a callback threw: {}", e.what());
-  } catch (...) {
-    log()->error("a callback threw something that is no std::exception");
-  }
-}
-
 }  // namespace
 
 void supervisor::fill_seats() {
   if (giving_up_) return;
-  while (const auto place = core_.next_start()) start_worker(*place);
+  const std::int64_t now = runtime::steady_ns();
+  while (const auto place = core_.next_start(now)) start_worker(*place);
+  if (const auto at = core_.next_start_at()) due(*at);
 }
 
 void supervisor::start_worker(index place) {
   const std::uint64_t id = runtime::host_runtime::next_worker_id();
   places_[id] = place;
+  ++counts_.started_workers;
+  if (seats_.size() <= place) seats_.resize(place + std::size_t{1});
   try {
     seats_[place] = std::make_unique<seat>(place, id, make_setup(options_, id, place),
                                            runtime_->events(), *this);
+    seats_[place]->watch.born_ns = runtime::steady_ns();
+    look_by(*seats_[place], after_ns(seats_[place]->watch.born_ns, options_.start_timeout.count()));
     runtime_->host().fork_worker(id, options_.start_method, seats_[place]->link().take_worker_end(),
                                  *this);
   } catch (const std::exception& e) {
@@ -85,6 +80,7 @@ void supervisor::fork_failed(std::uint64_t id, int error) {
   places_.erase(it);
   runtime_->host().forget(id);
   seats_[place].reset();
+  start_failed_ = true;
   const bool gives_up =
       core_.worker_down(place, runtime::steady_ns(), false) == supervisor_core::verdict::give_up;
   if (gives_up)
@@ -97,7 +93,7 @@ void supervisor::fork_failed(std::uint64_t id, int error) {
 void supervisor::worker_ready(seat& up) {
   if (up.buried) return;
   core_.worker_up(up.index());
-  call_logged(options_.on_process_up, {up.pid(), static_cast<int>(up.index()), 0});
+  call_logged(options_.on_process_up, process_event{up.pid(), static_cast<int>(up.index()), 0});
   dispatch();
 }
 
@@ -118,8 +114,7 @@ void supervisor::start_told(seat& where, task_node& task) {
   const auto callback = std::exchange(task.find_extra()->on_start, nullptr);
   if (where.observed != 0) --where.observed;
   task.set_worker_pid(where.pid());
-  call_logged([&](const process_event& event) { callback(event.pid); },
-              {where.pid(), static_cast<int>(where.index()), 0});
+  call_logged(callback, where.pid());
 }
 
 void supervisor::worker_corrupt(seat& from, const char* what) {
@@ -141,7 +136,9 @@ void supervisor::bury(seat& dead) {
   obituary of;
   of.pid = dead.pid();
   of.index = place;
-  of.was_up = core_.state(place) != supervisor_core::worker_state::starting;
+  of.was_up = dead.up();
+  if (!of.was_up && !dead.ordered) start_failed_ = true;
+  if (!dead.ordered) ++counts_.died_workers;
   of.ordered = dead.ordered;
   of.since_ns = runtime::steady_ns();
 
@@ -151,12 +148,14 @@ void supervisor::bury(seat& dead) {
   if (dead.broken.empty())
     while (drain(dead) != 0) {
     }
+  if (!dead.cause.empty()) of.cause = dead.cause;
   if (!dead.broken.empty()) of.cause = dead.broken;
   if (!dead.start_error().empty()) of.cause = dead.start_error();
   const auto& header = dead.link().header();
   if (header.exit_called.load(std::memory_order_acquire) != 0)
     of.cause = "the task called exit(" + std::to_string(header.exit_status.load()) + ")";
 
+  of.backtrace = dead.link().crash_text();
   sort_losses(dead, of);
   std::erase(active_, place);
   std::erase(touched_, place);
@@ -194,13 +193,20 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
       // A cursor of another position: it died before the first item.
       const std::uint64_t cursor = dead.link().header().cursor.load(std::memory_order_relaxed);
       last_item = chunk->first;
-      if ((cursor ^ runtime::cursor_base(position)) >> 32 == 0)
-        last_item = std::max(last_item, cursor & UINT32_MAX);
+      if (runtime::cursor_is_of(cursor, position))
+        last_item = std::max(last_item, runtime::cursor_item(cursor));
     }
+    ++task->at.attempts;
+    task->at.where = task_node::place::nowhere;
     of.lost.push_back({task, claim.started_ns, of.since_ns, last_item});
+    if (dead.stopped && dead.stopped->position == position) {
+      of.lost.back().error = dead.stopped->error;
+      of.lost.back().whole = dead.stopped->whole;
+    }
   }
   // What it had not begun runs elsewhere, in the same order.
-  for (auto it = back.rbegin(); it != back.rend(); ++it) core_.resubmit(*it);
+  for (auto it = back.rbegin(); it != back.rend(); ++it)
+    enqueue_task(*static_cast<task_node*>(*it), true);
 }
 
 void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& info) {
@@ -213,10 +219,10 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
   for (const auto& loss : of.lost) {
     worker_lost_info lost;
     lost.pid = of.pid;
-    lost.task_name = loss.task->name();
+    lost.task_name = task_label(*loss.task);
     lost.task_id = loss.task->id();
-    if (const auto* extra = loss.task->find_extra(); extra && !extra->correlation_id.empty())
-      lost.task_name += " (" + extra->correlation_id + ")";
+    lost.attempts = loss.task->at.attempts;
+    lost.backtrace = of.backtrace;
     if (loss.started_ns > 0)
       lost.run_time =
           std::chrono::nanoseconds(std::max<std::int64_t>(loss.died_ns - loss.started_ns, 0));
@@ -225,30 +231,42 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
     if (info.known && WIFSIGNALED(info.status)) lost.signal = WTERMSIG(info.status);
     if (info.known && WIFEXITED(info.status)) lost.exit_code = WEXITSTATUS(info.status);
     if (!info.known && lost.cause.empty()) lost.cause = describe_exit(info);
-    const auto error = std::make_exception_ptr(carom::worker_lost(lost));
-    if (loss.task->chunk()) {
-      fail_items(*loss.task, loss.last_item, error);
-      if (has_items_left(*loss.task) && core_.state() != supervisor_core::pool_state::failed &&
-          core_.state() != supervisor_core::pool_state::terminating)
-        core_.resubmit(loss.task);
-      else
-        settle_error(*loss.task, error);
-    } else {
-      settle_error(*loss.task, error);
-    }
+    settle_loss(loss, std::make_exception_ptr(carom::worker_lost(lost)));
   }
   log()->log(of.ordered  ? spdlog::level::debug
              : of.was_up ? spdlog::level::info
                          : spdlog::level::warn,
              "pool '{}': worker {} {}{}{}", options_.name, of.pid, describe_exit(info),
              of.cause.empty() ? "" : ": ", of.cause);
-  call_logged(options_.on_process_down, {of.pid, static_cast<int>(of.index), info.status});
+  call_logged(options_.on_process_down,
+              process_event{of.pid, static_cast<int>(of.index), info.status});
   if (of.gives_up)
     fail_pool(of.cause.empty() ? "the last worker " + describe_exit(info) : of.cause);
   fill_seats();
   dispatch();
   run_callbacks();
+  if (!of.lost.empty()) handle_->tell_completion();
   advance_shutdown();
+}
+
+/// What a task ends in whose worker is gone, or where it goes on.
+void supervisor::settle_loss(const obituary::loss& loss, const std::exception_ptr& lost) {
+  task_node& task = *loss.task;
+  if (!loss.error && retry(task)) return;
+  const auto* chunk = task.chunk();
+  if (!loss.error) ++counts_.lost;
+  if (!chunk || loss.whole || core_.ending()) {
+    settle_error(task, loss.error ? loss.error : lost);
+    return;
+  }
+  // What had ended but was not told is lost; the item that ran is the one that was stopped, if any.
+  if (loss.error && loss.last_item > chunk->first) fail_items(task, loss.last_item - 1, lost);
+  fail_items(task, loss.last_item, loss.error ? loss.error : lost);
+  task.at.attempts = 0;  // those were of this item
+  if (has_items_left(task))
+    enqueue_task(task, true);
+  else
+    settle(task, detail::outcome_kind::value);
 }
 
 void supervisor::publish_late_obituaries() {

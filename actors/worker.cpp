@@ -87,6 +87,7 @@ void run_worker(runtime::channel to_host) {
     caf::anon_send(self, work_atom::value);
     unit.run();
   }
+  session.finish_up();
   runtime::worker_session::leave(0);
 }
 

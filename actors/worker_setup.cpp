@@ -5,6 +5,20 @@
 #include "runtime/modules.hpp"
 
 namespace carom::actors {
+namespace {
+
+bool put_call(const std::optional<packed_call>& call, std::uint64_t& module, std::uint64_t& offset,
+              std::string& packed) {
+  if (!call) return false;
+  const auto code = detail::to_code_ref(detail::call_access::entry(*call));
+  const auto arguments = detail::call_access::arguments(*call);
+  module = code.module;
+  offset = code.offset;
+  packed.assign(reinterpret_cast<const char*>(arguments.data()), arguments.size());
+  return true;
+}
+
+}  // namespace
 
 serialization::setup_message make_setup(const pool_options& options, std::uint64_t worker_id,
                                         std::uint32_t index) {
@@ -15,16 +29,16 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
   setup.log_level = runtime::log_level();
   // Only workers that each have a CPU may look around on it before they sleep.
   if (options.processes <= cpu_count()) setup.linger_ns = 20'000;
-  if (options.initializer) {
-    // First: it may bring a module that is not in the list yet.
-    const auto code = detail::to_code_ref(detail::call_access::entry(*options.initializer));
-    const auto arguments = detail::call_access::arguments(*options.initializer);
-    setup.has_initializer = true;
-    setup.initializer_module = code.module;
-    setup.initializer_offset = code.offset;
-    setup.initializer_arguments.assign(reinterpret_cast<const char*>(arguments.data()),
-                                       arguments.size());
-  }
+  // First: they may bring a module that is not in the list yet.
+  setup.has_initializer = put_call(options.initializer, setup.initializer_module,
+                                   setup.initializer_offset, setup.initializer_arguments);
+  setup.has_exit_call =
+      put_call(options.on_process_exit, setup.exit_module, setup.exit_offset, setup.exit_arguments);
+  setup.max_memory = options.max_memory_per_child.value_or(0);
+  for (const resource_limit& one : options.rlimits)
+    setup.rlimits.push_back({one.resource, one.soft, one.hard});
+  setup.nice = options.nice;
+  setup.cpu_affinity.assign(options.cpu_affinity.begin(), options.cpu_affinity.end());
   for (std::size_t i = 0; i < runtime::module_count(); ++i) {
     const auto info = runtime::module_at(i);
     setup.modules.push_back({info.build_id, info.path});

@@ -16,6 +16,8 @@ class byte_ring {
   std::optional<std::uint64_t> reserve(std::uint64_t length) {
     if (length > ring_bytes) return std::nullopt;
     const std::uint64_t need = (length + 7) / 8 * 8;
+    // An empty ring begins at its beginning again: short payloads stay in the same few cache lines.
+    if (head_ == tail_) head_ = tail_ = (tail_ + ring_bytes - 1) / ring_bytes * ring_bytes;
     std::uint64_t at = tail_;
     if (at % ring_bytes + need > ring_bytes) at += ring_bytes - at % ring_bytes;
     if (at + need - head_ > ring_bytes) return std::nullopt;

@@ -9,9 +9,10 @@
 #include <climits>
 
 namespace carom::runtime {
+namespace {
 
-void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
+void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+          std::optional<std::chrono::steady_clock::time_point> deadline, int scope) noexcept {
   timespec until{};
   if (deadline) {
     const auto ns =
@@ -20,12 +21,30 @@ void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
     until.tv_nsec = ns % 1'000'000'000;
   }
   // The steady clock is CLOCK_MONOTONIC, which FUTEX_WAIT_BITSET takes as an absolute time.
-  ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline ? &until : nullptr,
+  ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | scope, expected, deadline ? &until : nullptr,
             nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
-void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+void wake(const std::atomic<std::uint32_t>& word, int scope) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE | scope, INT_MAX, nullptr, nullptr, 0);
 }
+
+}  // namespace
+
+void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
+  wait(word, expected, deadline, FUTEX_PRIVATE_FLAG);
+}
+
+void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
+  wake(word, FUTEX_PRIVATE_FLAG);
+}
+
+void futex_wait_shared(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                       std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
+  wait(word, expected, deadline, 0);
+}
+
+void futex_wake_all_shared(const std::atomic<std::uint32_t>& word) noexcept { wake(word, 0); }
 
 }  // namespace carom::runtime

@@ -14,4 +14,9 @@ void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                 std::optional<std::chrono::steady_clock::time_point> deadline) noexcept;
 void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept;
 
+/// The same for a word in memory that processes share.
+void futex_wait_shared(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                       std::optional<std::chrono::steady_clock::time_point> deadline) noexcept;
+void futex_wake_all_shared(const std::atomic<std::uint32_t>& word) noexcept;
+
 }  // namespace carom::runtime

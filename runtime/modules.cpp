@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <carom/errors.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -19,6 +20,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
+
+#include "runtime/symbols.hpp"
 
 namespace carom::runtime {
 namespace {
@@ -180,6 +183,18 @@ std::string demangle(const char* mangled) {
   return status == 0 && text ? text.get() : mangled;
 }
 
+/// `(anonymous namespace)::f(int (*)(int))` is `(anonymous namespace)::f`.
+std::string without_parameters(const std::string& name) {
+  const std::size_t last = name.rfind(')');
+  if (last == std::string::npos) return name;
+  int depth = 0;
+  for (std::size_t at = last + 1; at-- > 0;) {
+    if (name[at] == ')') ++depth;
+    if (name[at] == '(' && --depth == 0) return at == 0 ? name : name.substr(0, at);
+  }
+  return name;
+}
+
 }  // namespace
 
 std::size_t module_count() noexcept { return table().count.load(std::memory_order_acquire); }
@@ -207,6 +222,27 @@ void set_peer_modules(const std::vector<module_info>& modules) {
 }
 
 void add_peer_module(const module_info& module) { peers().push_back(find_here(module)); }
+
+peer_address peer_offset(std::uintptr_t address) noexcept {
+  const auto& known = peers();
+  for (std::size_t i = 0; i < known.size(); ++i)
+    if (known[i].resolved && known[i].local.contains(address))
+      return {static_cast<std::uint32_t>(i), address - known[i].local.base};
+  return {UINT32_MAX, address};
+}
+
+std::string describe_code(peer_address where, bool is_return_address) {
+  std::string path;
+  if (where.module < module_count()) path = module_at(where.module).path;
+  const symbol found =
+      path.empty() ? symbol{} : find_symbol(path, where.offset - (is_return_address ? 1 : 0));
+  std::array<char, 32> number{};
+  std::snprintf(number.data(), number.size(), "0x%llx",
+                static_cast<unsigned long long>(found.name.empty() ? where.offset : found.offset));
+  const std::string file = path.substr(path.rfind('/') + 1);
+  if (found.name.empty()) return (file.empty() ? "?" : file) + " + " + number.data();
+  return found.name + " + " + number.data() + " in " + file;
+}
 
 }  // namespace carom::runtime
 
@@ -263,6 +299,29 @@ code_pointer resolve_code(code_ref ref) {
                  "library that holds it must be loadable from its path in the worker"});
 }
 
+/// The name of a function that the dynamic linker does not know; empty if there is none. Kept, as
+/// it comes from the file.
+std::string unexported_name(code_pointer function) {
+  static auto* const found = new std::map<code_pointer, std::string>;
+  std::lock_guard lock(names_mutex());
+  if (const auto it = found->find(function); it != found->end()) return it->second;
+  std::string name;
+  auto& t = table();
+  std::string path;
+  std::uint64_t offset = 0;
+  {
+    std::lock_guard table_lock(t.mutex);
+    if (const auto at = find_locked(t, reinterpret_cast<std::uintptr_t>(function))) {
+      path = t.known[at->module].info.path;
+      offset = at->offset;
+    }
+  }
+  if (const symbol at = find_symbol(path, offset); at.offset == 0 && !at.name.empty())
+    if (!at.name.starts_with("carom::detail::")) name = without_parameters(at.name);
+  if (found->size() < 10'000) found->emplace(function, name);
+  return name;
+}
+
 std::string code_name(code_pointer function, const char* fallback) {
   {
     std::lock_guard lock(names_mutex());
@@ -273,8 +332,9 @@ std::string code_name(code_pointer function, const char* fallback) {
       info.dli_saddr == reinterpret_cast<void*>(function)) {
     std::string name = demangle(info.dli_sname);
     // The entry of a lambda or function object is carom's own: its type says more.
-    if (!name.starts_with("carom::detail::")) return name.substr(0, name.find('('));
+    if (!name.starts_with("carom::detail::")) return without_parameters(name);
   }
+  if (std::string name = unexported_name(function); !name.empty()) return name;
   return demangle(fallback);
 }
 

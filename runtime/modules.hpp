@@ -28,4 +28,13 @@ void scan_modules();
 void set_peer_modules(const std::vector<module_info>& modules);
 void add_peer_module(const module_info& module);
 
+/// An address as the host names it. Safe in a signal handler.
+struct peer_address {
+  std::uint32_t module = UINT32_MAX;  // UINT32_MAX: in none that the host knows
+  std::uint64_t offset = 0;
+};
+peer_address peer_offset(std::uintptr_t address) noexcept;
+/// What such an address, told by a worker, means here: function and offset, or module and offset.
+std::string describe_code(peer_address where, bool is_return_address);
+
 }  // namespace carom::runtime

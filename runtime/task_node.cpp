@@ -136,8 +136,8 @@ void task_node::on_settled(std::function<void()> call) {
 
 task_ref make_chunk(const task_type& type, segment_source* segments, code_pointer naming,
                     std::uint64_t count, bool stop_at_error) {
-  if (count > UINT32_MAX)
-    throw std::invalid_argument("a chunk holds at most 4294967295 items: choose a smaller chunk");
+  if (count > INT32_MAX)
+    throw std::invalid_argument("a chunk holds at most 2147483647 items: choose a smaller chunk");
   task_ref node(new task_node(type, segments));
   node->set_function(naming);
   auto chunk = std::make_unique<chunk_state>();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "runtime/byte_ring.hpp"
 #include "runtime/worker_page.hpp"
@@ -93,6 +95,43 @@ class task_producer {
   /// Takes a task back before it starts: true if it will never run there.
   bool revoke(std::uint64_t position) {
     return exchange(position, claim_state::queued, claim_state::revoked);
+  }
+
+  /// Takes the end of a running task away from its worker: true if it will never be finished, and
+  /// the worker will claim nothing more.
+  bool condemn(std::uint64_t position) {
+    return exchange(position, claim_state::running, claim_state::condemned);
+  }
+
+  /// The item of a timed chunk at `position` that runs now, and since when.
+  struct item_view {
+    std::uint64_t item;
+    std::int64_t started_ns;
+  };
+  std::optional<item_view> running_item(std::uint64_t position) const {
+    const std::uint64_t cursor = page_->header.cursor.load(std::memory_order_acquire);
+    // Stored before the cursor: at least as young as the item.
+    const std::int64_t started = page_->header.item_started_ns.load(std::memory_order_relaxed);
+    if (!cursor_is_of(cursor, position) || cursor & cursor_between) return std::nullopt;
+    return item_view{cursor_item(cursor), started};
+  }
+  /// Takes the cursor while it still says `item`: that item will never be finished, and no other
+  /// will begin.
+  bool condemn_item(std::uint64_t position, std::uint64_t item) {
+    std::uint64_t expected = cursor_base(position) | item;
+    return page_->header.cursor.compare_exchange_strong(expected, cursor_taken,
+                                                        std::memory_order_acq_rel);
+  }
+
+  /// Tells the worker that what `key` names has passed its soft limit; a signal must follow.
+  void pass_soft_limit(std::uint64_t key, std::int64_t limit_ns, std::string_view name) {
+    page_header& header = page_->header;
+    header.soft_limit_ns = limit_ns;
+    const std::size_t length = std::min(name.size(), header.soft_name.size() - 1);
+    std::memcpy(header.soft_name.data(), name.data(), length);
+    header.soft_name[length] = 0;
+    header.soft_limit.store(key, std::memory_order_release);
+    header.soft_bell.fetch_add(1, std::memory_order_seq_cst);
   }
 
   claim_view look(std::uint64_t position) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/channel.hpp"
+#include "runtime/crash_report.hpp"
 #include "runtime/result_ring.hpp"
 #include "runtime/segment.hpp"
 #include "runtime/task_ring.hpp"
@@ -66,6 +67,8 @@ class worker_link {
   const std::shared_ptr<warm_results>& warm() const noexcept { return warm_; }
 
   const page_header& header() const noexcept { return page_->header; }
+  /// Where the worker crashed, as text; empty if it did not.
+  std::string crash_text() const { return describe_crash(page_->crash); }
 
  private:
   bool send(std::vector<std::byte> bytes, std::vector<int> fds = {});

@@ -30,6 +30,7 @@ enum task_flags : std::uint32_t {
   flag_segment = 2,        // the payload lies in the segment `payload`
   flag_observed = 4,       // the host wants a bell when the task is claimed
   flag_stop_at_error = 8,  // a chunk ends at its first failed item
+  flag_timed = 16,         // a chunk whose items have time limits
 };
 
 struct alignas(64) task_slot {
@@ -58,11 +59,33 @@ struct result_slot {
 };
 static_assert(sizeof(result_slot) == 48);
 
-/// The cursor names the chunk's position with the item, so that a stale one is seen as such.
+/// The cursor names the chunk's position with the item, so that a stale one is seen as such. In a
+/// timed chunk it moves by compare-and-swap, and the host may take it: no item runs after that.
 constexpr std::uint64_t cursor_base(std::uint64_t position) { return position << 32; }
+constexpr bool cursor_is_of(std::uint64_t cursor, std::uint64_t position) {
+  return (cursor ^ cursor_base(position)) >> 32 == 0;
+}
+/// In the cursor of a timed chunk: the item has ended, the next has not begun.
+inline constexpr std::uint64_t cursor_between = 0x8000'0000;
+inline constexpr std::uint64_t cursor_taken = UINT64_MAX;
+constexpr std::uint64_t cursor_item(std::uint64_t cursor) { return cursor & (cursor_between - 1); }
+/// Names what runs, a task or a timed chunk's item, in `soft_limit`; never 0.
+constexpr std::uint64_t soft_key(std::uint64_t position, std::uint64_t item) {
+  return (cursor_base(position) | item) + 1;
+}
 
 /// Who waits for what, in `worker_waits`.
 enum class worker_wait : std::uint32_t { no, tasks, results };
+
+/// What a worker that crashes leaves behind: written by its signal handler.
+struct crash_report {
+  static constexpr std::uint32_t most_frames = 64;
+  std::atomic<std::uint32_t> frame_count;  // stored last; 0: no report
+  std::int32_t signal;
+  std::uint64_t fault_address;
+  std::array<std::uint64_t, most_frames> frames;   // offsets into their modules
+  std::array<std::uint32_t, most_frames> modules;  // as the host numbers them; UINT32_MAX: unknown
+};
 
 struct page_header {
   std::uint64_t magic;
@@ -70,11 +93,20 @@ struct page_header {
   std::atomic<std::uint32_t> exit_called;
   std::atomic<std::int32_t> exit_status;
 
-  alignas(64) std::atomic<std::uint64_t> task_tail;    // host
-  std::atomic<std::uint32_t> control_count;            // host: control messages sent
+  alignas(64) std::atomic<std::uint64_t> task_tail;  // host
+  std::atomic<std::uint32_t> control_count;          // host: control messages sent
+  /// Host: the soft_key of what has passed its soft limit, and what the error is to say.
+  std::atomic<std::uint32_t> soft_bell;  // a futex, raised with each
+  std::atomic<std::uint64_t> soft_limit;
+  std::int64_t soft_limit_ns;
+  std::array<char, 128> soft_name;
   alignas(64) std::atomic<std::uint64_t> task_head;    // worker
   std::atomic<std::uint64_t> cursor;                   // worker: the chunk item that runs
   std::atomic<std::uint64_t> average_ns;               // worker: how long tasks take, smoothed
+  std::atomic<std::int64_t> item_started_ns;           // worker, timed chunks: before the cursor
+  std::atomic<std::uint64_t> soft_noticed;             // worker: the soft_key it knows of
+  std::atomic<std::uint64_t> born_with_bytes;          // worker: memory before its first act
+  std::atomic<std::uint32_t> wants_out;                // worker: too big, claims no more tasks
   alignas(64) std::atomic<std::uint64_t> result_tail;  // worker
   alignas(64) std::atomic<std::uint64_t> result_head;  // host
   alignas(64) std::atomic<std::uint32_t> worker_waits;
@@ -84,6 +116,7 @@ struct page_header {
 
 struct worker_page {
   page_header header;
+  crash_report crash;
   std::array<task_slot, ring_slots> tasks;
   std::array<result_slot, ring_slots> results;
   alignas(64) std::array<std::byte, ring_bytes> task_bytes;

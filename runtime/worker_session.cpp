@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/worker_session.hpp"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,15 +9,19 @@
 
 #include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
+#include <carom/log.hpp>
 #include <carom/this_task.hpp>
 #include <carom/this_worker.hpp>
 #include <cstring>
 
 #include "runtime/chunk_pace.hpp"
 #include "runtime/clock.hpp"
+#include "runtime/crash_report.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
 #include "runtime/proc_tree.hpp"
+#include "runtime/worker_identity.hpp"
+#include "runtime/worker_limits.hpp"
 
 namespace carom::runtime {
 
@@ -24,41 +29,28 @@ using namespace serialization;
 
 namespace {
 
-/// What this process is while it is a worker; set once by its main thread before any task.
-struct worker_identity {
-  int index = -1;
-  pid_t pid = 0;
-  page_header* header = nullptr;
-};
-
-worker_identity& identity() {
-  static worker_identity one;
-  return one;
-}
-
-std::atomic<std::uint64_t> running_task{0};
-
 /// exit() inside a task: says so and leaves, without the static destructors of a copied process.
 void report_exit(int status, void*) {
   auto& self = identity();
-  if (self.pid != ::getpid() || !self.header) return;
-  if (running_task.load() != 0) {
-    self.header->exit_status.store(status, std::memory_order_relaxed);
-    self.header->exit_called.store(1, std::memory_order_release);
+  if (self.pid != ::getpid() || !self.page) return;
+  if (running().task_id.load() != 0) {
+    self.page->header.exit_status.store(status, std::memory_order_relaxed);
+    self.page->header.exit_called.store(1, std::memory_order_release);
   }
   worker_session::leave(status);
 }
 
 }  // namespace
 
-std::uint64_t current_task_id() noexcept { return running_task.load(std::memory_order_relaxed); }
-
 /// A chunk of map items under way.
 class worker_session::running_chunk final : public detail::chunk_run {
  public:
   running_chunk(worker_session& session, const task_slot& slot, std::span<const std::byte> payload)
-      : chunk_run(&session.page_->header.cursor, cursor_base(session.tasks_->position())),
+      : chunk_run(&session.page_->header.cursor, cursor_base(session.tasks_->position()),
+                  slot.flags & flag_timed),
         session_(&session),
+        position_(session.tasks_->position()),
+        timed_(slot.flags & flag_timed),
         payload_(payload),
         first_(slot.first),
         published_(slot.first),
@@ -71,6 +63,7 @@ class worker_session::running_chunk final : public detail::chunk_run {
 
   std::uint64_t allowance(std::uint64_t done) override {
     if (done == first_) return 1;  // the clock has just been read
+    if (timed_) pause_clock();
     const auto next = pace_.next(done - published_, values().size(), steady_ns());
     if (next.publish) publish(done);
     return next.items;
@@ -78,24 +71,26 @@ class worker_session::running_chunk final : public detail::chunk_run {
 
   bool failed(std::uint64_t item) override {
     const auto error = std::current_exception();
+    if (timed_) pause_clock();
     publish(item);
     detail::blob packed(&session_->segments_);
     detail::encode_exception(packed, error, ::getpid());
-    session_->publish({.position = session_->tasks_->position(),
-                       .kind = result_kind::item_error,
-                       .first = item,
-                       .count = 1},
-                      packed);
+    session_->publish(
+        {.position = position_, .kind = result_kind::item_error, .first = item, .count = 1},
+        packed);
     published_ = item + 1;
     return !stop_at_error_;
   }
 
-  void finished(std::uint64_t done) override { done_ = done; }
+  void finished(std::uint64_t done) override {
+    if (timed_) pause_clock();
+    done_ = done;
+  }
 
   /// What has finished and is not published yet; its values are left where they are.
   void flush() { publish(done_); }
-  result_frame rest(std::uint64_t position) const {
-    result_frame frame{.position = position, .kind = result_kind::chunk_done};
+  result_frame rest() const {
+    result_frame frame{.position = position_, .kind = result_kind::chunk_done};
     if (done_ <= published_) return frame;
     frame.first = published_;
     frame.count = done_ - published_;
@@ -103,10 +98,33 @@ class worker_session::running_chunk final : public detail::chunk_run {
   }
 
  private:
+  void begin_timed(std::uint64_t item) noexcept override {
+    const std::int64_t now = steady_ns();
+    begin_soft_limits(soft_key(position_, item), now);
+    session_->page_->header.item_started_ns.store(now, std::memory_order_relaxed);
+    move_cursor(cursor_base(position_) | item);
+  }
+
+  /// The item that the cursor names has ended.
+  void pause_clock() noexcept {
+    if (cursor_ && !(cursor_ & cursor_between)) move_cursor(cursor_ | cursor_between);
+  }
+
+  /// Unless the host has taken the cursor, which ends this process.
+  void move_cursor(std::uint64_t to) noexcept {
+    auto& cursor = session_->page_->header.cursor;
+    std::uint64_t expected = cursor_;
+    if (!cursor_)
+      cursor.store(to, std::memory_order_release);  // what stands there is of another chunk
+    else if (!cursor.compare_exchange_strong(expected, to, std::memory_order_acq_rel))
+      await_the_end();
+    cursor_ = to;
+  }
+
   /// Publishes the values of the items before `done`.
   void publish(std::uint64_t done) {
     if (done > published_)
-      session_->publish({.position = session_->tasks_->position(),
+      session_->publish({.position = position_,
                          .kind = result_kind::items,
                          .first = published_,
                          .count = done - published_},
@@ -116,6 +134,9 @@ class worker_session::running_chunk final : public detail::chunk_run {
   }
 
   worker_session* session_;
+  std::uint64_t position_;
+  bool timed_;
+  std::uint64_t cursor_ = 0;  // as this side has left it; 0: not moved yet
   std::span<const std::byte> payload_;
   std::uint64_t first_;
   std::uint64_t published_;
@@ -134,7 +155,15 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules);
-  identity() = {setup_.index, ::getpid(), &page_->header};
+  identity() = {setup_.index, ::getpid(), page_};
+  page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
+  // A process that a task forks does not have the page.
+  ::pthread_atfork(nullptr, nullptr, [] {
+    identity().page = nullptr;
+    running().key.store(0, std::memory_order_relaxed);
+  });
+  install_soft_signal();
+  install_crash_report(page_->crash);
   ::on_exit(&report_exit, nullptr);
 }
 
@@ -162,12 +191,12 @@ void worker_session::receive_setup() {
 }
 
 void worker_session::start() {
-  if (setup_.has_initializer) {
+  if (setup_.has_initializer || !setup_.rlimits.empty() || setup_.nice != 0 ||
+      !setup_.cpu_affinity.empty()) {
     try {
-      const auto entry = reinterpret_cast<detail::task_entry>(
-          detail::resolve_code({setup_.initializer_module, setup_.initializer_offset}));
-      entry(std::as_bytes(std::span(setup_.initializer_arguments)), result_);
-      result_.clear();
+      apply_limits(setup_);
+      if (setup_.has_initializer)
+        call(setup_.initializer_module, setup_.initializer_offset, setup_.initializer_arguments);
     } catch (...) {
       detail::blob packed;
       const auto kind = worker_message_kind::start_failed;
@@ -187,6 +216,24 @@ void worker_session::start() {
   send(pack_message(worker_message_kind::ready));
 }
 
+void worker_session::call(std::uint64_t module, std::uint64_t offset,
+                          const std::string& arguments) {
+  const auto entry = reinterpret_cast<detail::task_entry>(detail::resolve_code({module, offset}));
+  entry(std::as_bytes(std::span(arguments)), result_);
+  result_.clear();
+}
+
+void worker_session::finish_up() {
+  if (!setup_.has_exit_call) return;
+  try {
+    call(setup_.exit_module, setup_.exit_offset, setup_.exit_arguments);
+  } catch (const std::exception& e) {
+    carom::log()->error("on_process_exit threw: {}", e.what());
+  } catch (...) {
+    carom::log()->error("on_process_exit threw something that is no std::exception");
+  }
+}
+
 void worker_session::run_tasks() {
   for (;;) {
     const std::int64_t now = steady_ns();
@@ -196,6 +243,7 @@ void worker_session::run_tasks() {
     last_start_ = now;
     if (slot->flags & flag_observed) ring_host();
     run(*slot);
+    if (wants_out_) break;
     if (messages_wait()) read_waiting_messages();
   }
   last_start_ = 0;
@@ -220,7 +268,8 @@ std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
 }
 
 void worker_session::run(const task_slot& slot) {
-  running_task.store(slot.task_id, std::memory_order_relaxed);
+  running().task_id.store(slot.task_id, std::memory_order_relaxed);
+  begin_soft_limits(soft_key(tasks_->position(), 0), last_start_);
   // The slot's room is free before the host hears of the result, which may be what it waits for.
   const std::uint64_t position = tasks_->position();
   result_frame last{.position = position, .kind = result_kind::value};
@@ -237,7 +286,9 @@ void worker_session::run(const task_slot& slot) {
     last = {.position = position, .kind = result_kind::error};
   }
   finish();
-  running_task.store(0, std::memory_order_relaxed);
+  end_soft_limits();
+  running().task_id.store(0, std::memory_order_relaxed);
+  if (setup_.max_memory != 0) weigh();
   tasks_->leave();
   publish(last, result_);
   result_.clear();
@@ -252,12 +303,23 @@ result_frame worker_session::run_chunk(const task_slot& slot, std::span<const st
     chunk.flush();
     throw;
   }
-  return chunk.rest(tasks_->position());
+  return chunk.rest();
 }
 
 void worker_session::finish() {
-  if (tasks_->finish()) return;
-  // Condemned: the signal that ends this process is on its way, and no other task may meet it.
+  if (!tasks_->finish()) await_the_end();
+}
+
+void worker_session::weigh() {
+  const std::uint64_t born = page_->header.born_with_bytes.load(std::memory_order_relaxed);
+  const std::uint64_t now = own_memory();
+  if (now <= born || now - born <= setup_.max_memory) return;
+  wants_out_ = true;
+  page_->header.wants_out.store(1, std::memory_order_release);
+}
+
+/// The signal that ends this process is on its way, and no other task may meet it.
+void worker_session::await_the_end() noexcept {
   for (;;) ::pause();
 }
 
@@ -290,6 +352,12 @@ void worker_session::set_waits(worker_wait what) {
 }
 
 bool worker_session::wait() {
+  // Too big: the host has taken back, or will, what is in the ring.
+  if (wants_out_) {
+    ring_host();
+    while (!leaving_) receive_one();
+    return false;
+  }
   // What tasks printed is seen when they are done, not when the worker leaves.
   ::fflush(nullptr);
   for (const std::int64_t until = steady_ns() + setup_.linger_ns; steady_ns() < until;) {
@@ -389,9 +457,6 @@ void worker_session::leave(int status) {
 
 namespace carom {
 
-std::uint64_t this_task::id() noexcept { return runtime::current_task_id(); }
-int this_worker::index() noexcept { return runtime::identity().index; }
-pid_t this_worker::pid() noexcept { return runtime::identity().pid; }
 std::shared_ptr<spdlog::logger> this_worker::log() { return carom::log(); }
 
 }  // namespace carom

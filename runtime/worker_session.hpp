@@ -30,6 +30,9 @@ class worker_session final : worker_segments::requests {
   /// Blocks until there is something to do. False when the host wants this worker to leave.
   bool wait();
 
+  /// Runs what is to be run when this worker leaves by itself.
+  void finish_up();
+
   /// Flushes what tasks have printed and ends the process.
   [[noreturn]] static void leave(int status);
 
@@ -45,6 +48,9 @@ class worker_session final : worker_segments::requests {
                          detail::code_pointer entry);
   std::span<const std::byte> payload_of(const task_slot& slot);
   void finish();
+  void weigh();
+  void call(std::uint64_t module, std::uint64_t offset, const std::string& arguments);
+  [[noreturn]] static void await_the_end() noexcept;
   void publish(result_frame frame, detail::blob& payload);
   void wait_for_room();
   void note_time(std::int64_t now);
@@ -71,11 +77,9 @@ class worker_session final : worker_segments::requests {
   std::uint32_t messages_seen_ = 0;
   std::uint64_t last_segment_ = 0;
   bool leaving_ = false;
+  bool wants_out_ = false;
   std::int64_t last_start_ = 0;
   std::int64_t average_ns_ = 0;
 };
-
-/// The running task's id, 0 outside of tasks; any thread of the worker.
-std::uint64_t current_task_id() noexcept;
 
 }  // namespace carom::runtime

@@ -39,6 +39,17 @@ struct module_record {
   }
 };
 
+struct rlimit_record {
+  std::int32_t resource = 0;
+  std::uint64_t soft = 0;
+  std::uint64_t hard = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& resource& soft& hard;
+  }
+};
+
 /// What a worker must know before its first task.
 struct setup_message {
   std::uint64_t worker_id = 0;
@@ -51,11 +62,21 @@ struct setup_message {
   std::uint64_t initializer_module = 0;
   std::uint64_t initializer_offset = 0;
   std::string initializer_arguments;
+  bool has_exit_call = false;
+  std::uint64_t exit_module = 0;
+  std::uint64_t exit_offset = 0;
+  std::string exit_arguments;
+  std::uint64_t max_memory = 0;  // bytes after a task; 0: no limit
+  std::vector<rlimit_record> rlimits;
+  std::int32_t nice = 0;
+  std::vector<std::int32_t> cpu_affinity;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer&
         initializer_module& initializer_offset& initializer_arguments;
+    ar& has_exit_call& exit_module& exit_offset& exit_arguments& max_memory& rlimits& nice&
+        cpu_affinity;
   }
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <signal.h>
+
 #include <carom/detail/async_access.hpp>
 #include <carom/detail/task_node.hpp>
 #include <carom/export.hpp>
@@ -52,6 +54,16 @@ class async_result {
   bool accepted() const { return detail::accepted_by(node()) != 0; }
   /// The process id of the worker that began the task (the last one, after a retry); 0 if none.
   pid_t worker_pid() const { return detail::accepted_by(node()); }
+  /// Ends the task if no worker has begun it; says whether it did. If it did the task never runs,
+  /// and `get` throws `terminated`. Certain: no task that was cancelled runs, none that runs was
+  /// cancelled. A map is cancelled only as a whole.
+  bool cancel() const { return detail::cancel(node()); }
+  /// Ends the task in `terminated`, and the worker that runs it, with all that it has started, by
+  /// `signal`, and SIGKILL after pool_options::kill_grace; the worker is replaced. Says whether the
+  /// task had not ended by itself. Throws std::invalid_argument for a signal that does not exist.
+  bool terminate(int signal = SIGTERM) const { return detail::terminate(node(), signal); }
+  /// Whether it has passed its soft time limit, however it ended.
+  bool soft_time_limit_passed() const { return node().soft_limit_passed(); }
   /// Unique within this process.
   std::uint64_t id() const { return node().id(); }
   /// Gives up the result: its memory is released as soon as it is there; `get` then throws

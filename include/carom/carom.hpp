@@ -10,8 +10,10 @@
 #include <carom/init.hpp>
 #include <carom/log.hpp>
 #include <carom/pool.hpp>
+#include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
 #include <carom/result.hpp>
+#include <carom/stop_token.hpp>
 #include <carom/task_options.hpp>
 #include <carom/this_task.hpp>
 #include <carom/this_worker.hpp>

@@ -104,6 +104,7 @@ template <class Packer, class F, class View>
 struct imap_source {
   F f;
   View view;
+  task_options options;
   std::optional<std::ranges::iterator_t<View>> at{};
 
   task_ref operator()(pool_handle& pool, std::size_t chunk) {
@@ -117,19 +118,21 @@ struct imap_source {
                                naming_address(f, Packer::task::type.entry), count, false);
     Packer::begin(node->payload(), f, count);
     node->payload().append(items.data(), items.size());
+    if (any_set(options)) set_options(*node.get(), options);
     return node;
   }
 };
 
 template <imap_order Order, class F, class Range>
-auto make_imap(pool_handle& pool, F&& f, Range&& items, std::size_t chunk) {
+auto make_imap(pool_handle& pool, const task_options& options, F&& f, Range&& items,
+               std::size_t chunk) {
   using function = std::decay_t<F>;
   static_assert(check_callable<function>::value);
   using view = std::views::all_t<Range>;
   using packer = typename packer_for<false, function, view>::type;
   using source = imap_source<packer, function, view>;
   auto shared = std::make_shared<source>(
-      source{std::forward<F>(f), std::views::all(std::forward<Range>(items))});
+      source{std::forward<F>(f), std::views::all(std::forward<Range>(items)), options});
   return imap_range<typename packer::task::result>(
       imap_window(share(pool), Order, chunk,
                   [shared](pool_handle& p, std::size_t n) { return (*shared)(p, n); }));

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <carom/call.hpp>
 #include <carom/export.hpp>
+#include <carom/task_options.hpp>
 #include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace carom {
 
@@ -31,11 +34,59 @@ enum class overflow {
 /// How many CPUs this process may use: its affinity mask and its cgroup's quota, at least 1.
 CAROM_API int cpu_count();
 
+/// How long to wait before a dead worker is replaced. The first death of a series is followed by
+/// `initial`, each other by `multiplier` times the wait before, up to `max`.
+struct backoff_options {
+  std::chrono::nanoseconds initial{0};  ///< 0: replaced at once, always
+  double multiplier = 2;
+  std::chrono::nanoseconds max = std::chrono::seconds(30);
+  /// A series ends when nobody has died for so long.
+  std::chrono::nanoseconds reset_after = std::chrono::seconds(10);
+  double jitter = 0.1;  ///< share of a wait that chance may take off, 0 to 1
+};
+
 /// How often workers may die before the pool gives up (billiard: max_restarts, max_restart_freq).
 struct restart_options {
   /// Deaths allowed within `period`; by default 100 for each process.
   std::optional<int> max_restarts{};
   std::chrono::nanoseconds period = std::chrono::seconds(1);
+  backoff_options backoff{};
+};
+
+/// Why a worker is killed.
+enum class kill_reason { time_limit, memory_limit, terminated, hung };
+
+/// What `before_kill` is told.
+struct kill_event {
+  pid_t pid = 0;
+  int index = 0;
+  kill_reason reason = kill_reason::time_limit;
+  std::uint64_t task_id = 0;
+  std::string task_name{};
+};
+
+/// At most `tasks` are begun in each `period` on average, `burst` at once.
+struct rate_limit_options {
+  double tasks = 0;
+  std::chrono::nanoseconds period = std::chrono::seconds(1);
+  int burst = 1;
+};
+
+/// The pool has between `min` and `max` workers: one more while tasks wait and all are busy, one
+/// less when one has been idle for `idle_time`. A busy worker is never taken away.
+struct autoscale_options {
+  int min = 1;
+  int max = 1;
+  std::chrono::nanoseconds idle_time = std::chrono::seconds(5);
+  /// How often it is looked at.
+  std::chrono::nanoseconds interval = std::chrono::milliseconds(100);
+};
+
+/// A limit for each worker, as setrlimit(2) takes it.
+struct resource_limit {
+  int resource = 0;  ///< RLIMIT_AS and its like
+  std::uint64_t soft = 0;
+  std::uint64_t hard = 0;
 };
 
 /// What a process_up or process_down callback is told.
@@ -60,6 +111,45 @@ struct pool_options {
   std::optional<std::size_t> max_pending_bytes{};
   carom::overflow overflow = overflow::block;
   restart_options restarts{};
+  /// A worker is replaced when it has run so many tasks (billiard: maxtasksperchild). The next one
+  /// is started before it leaves; neither is a failure.
+  std::optional<std::uint64_t> max_tasks_per_child{};
+  /// A worker that holds more than so many bytes after a task is replaced (billiard:
+  /// max_memory_per_child). Counted: resident memory of its own, without what it was born with.
+  std::optional<std::uint64_t> max_memory_per_child{};
+  /// A task whose worker holds more than so many bytes is killed and ends in
+  /// memory_limit_exceeded. Looked at every 20 ms.
+  std::optional<std::uint64_t> memory_limit{};
+  /// The same for all workers together: the one that holds most is killed.
+  std::optional<std::uint64_t> pool_memory_limit{};
+  /// Limits of each task, or of each item of a map, from its start (billiard: timeout,
+  /// soft_timeout). See task_options.
+  std::optional<std::chrono::nanoseconds> time_limit{};
+  std::optional<std::chrono::nanoseconds> soft_time_limit{};
+  /// A worker that has to die gets `kill_signal`, with its process group, and SIGKILL when it is
+  /// still there after `kill_grace`.
+  std::chrono::nanoseconds kill_grace = std::chrono::milliseconds(100);
+  int kill_signal = SIGTERM;
+  /// Called on the loop thread before a worker is killed for a task that has ended already; the
+  /// kill waits for as long as it says, so that something can look at the process first.
+  std::function<std::chrono::nanoseconds(const kill_event&)> before_kill{};
+  /// A worker whose initializer has not ended by then is killed, which counts as a failed start.
+  std::chrono::nanoseconds start_timeout = std::chrono::seconds(60);
+  /// A worker that has a task and neither begins nor ends any for so long hangs, and is killed;
+  /// what it has not begun runs elsewhere. A running task is not meant: that is `time_limit`.
+  std::chrono::nanoseconds claim_deadline = std::chrono::seconds(30);
+  /// For tasks that bring none of their own.
+  retry_options retry{};
+  std::optional<rate_limit_options> rate_limit{};
+  std::optional<autoscale_options> autoscale{};
+  /// Set in each worker before its initializer: limits, nice(2) increment, CPUs it may use.
+  std::vector<resource_limit> rlimits{};
+  int nice = 0;
+  std::vector<int> cpu_affinity{};
+  /// Called on the loop thread when a task passes a limit, before the task's own on_timeout.
+  std::function<void(const timeout_event&)> on_timeout{};
+  /// Run by each worker that leaves by itself, as its last act (billiard: on_process_exit).
+  std::optional<packed_call> on_process_exit{};
   /// Called on the loop thread when a worker is ready, and when one is gone.
   std::function<void(const process_event&)> on_process_up{};
   std::function<void(const process_event&)> on_process_down{};

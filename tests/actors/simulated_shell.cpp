@@ -22,6 +22,7 @@ std::uint32_t simulation::window(index w) const {
 
 void simulation::fill_seats() {
   while (const auto place = core_.next_start()) {
+    if (seats_.size() <= *place) seats_.resize(*place + std::size_t{1});
     must(!seats_[*place], "a worker starts where there is none");
     must(core_.state(*place) == supervisor_core::worker_state::starting, "it is starting");
     seats_[*place] = std::make_unique<model_worker>();

@@ -237,7 +237,7 @@ TEST_F(Failures, 20_one_death_fails_one_task) {
 TEST_F(Failures, 23_a_death_by_signal_is_explained) {
   carom::register_task("tests.die", tasks::die_of);
   carom::pool pool{{.processes = 1}};
-  for (const int signal : {SIGKILL, SIGSEGV, SIGABRT, SIGBUS, SIGTERM, SIGUSR1}) {
+  for (const int signal : {SIGKILL, SIGSEGV, SIGABRT, SIGBUS, SIGTERM, SIGUSR2}) {
     const pid_t worker = pool.apply(tasks::worker);
     const auto lost = how_it_was_lost(pool, tasks::die_of, signal);
     EXPECT_EQ(lost.signal, signal);

@@ -17,6 +17,8 @@ namespace carom::detail {
 CAROM_API void throw_if_failed(const task_node& node);
 CAROM_API bool successful(const task_node& node);
 CAROM_API pid_t accepted_by(const task_node& node);
+CAROM_API bool cancel(task_node& node);
+CAROM_API bool terminate(task_node& node, int signal);
 CAROM_API void discard(task_node& node);
 /// Runs `f` once `node` is settled; logs what it throws.
 CAROM_API void then(task_node& node, std::function<void(std::function<void()>)> where,

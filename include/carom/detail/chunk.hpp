@@ -23,7 +23,10 @@ class CAROM_API chunk_run {
   virtual blob& values() = 0;
   /// Told before an item runs; must be cheap.
   void begin(std::uint64_t item) noexcept {
-    cursor_->store(base_ | item, std::memory_order_relaxed);
+    if (timed_) [[unlikely]]
+      begin_timed(item);
+    else
+      cursor_->store(base_ | item, std::memory_order_relaxed);
   }
   /// Says how many items may run before the next call, at least 1. `done` items have finished.
   virtual std::uint64_t allowance(std::uint64_t done) = 0;
@@ -33,13 +36,17 @@ class CAROM_API chunk_run {
   virtual void finished(std::uint64_t done) = 0;
 
  protected:
-  chunk_run(std::atomic<std::uint64_t>* cursor, std::uint64_t base)
-      : cursor_(cursor), base_(base) {}
+  chunk_run(std::atomic<std::uint64_t>* cursor, std::uint64_t base, bool timed)
+      : cursor_(cursor), base_(base), timed_(timed) {}
   ~chunk_run() = default;
+
+  /// Items have time limits: reads the clock, and does not return once the host has ended an item.
+  virtual void begin_timed(std::uint64_t item) noexcept = 0;
 
  private:
   std::atomic<std::uint64_t>* cursor_;
   std::uint64_t base_;
+  bool timed_;
 };
 
 using chunk_entry = void (*)(chunk_run&);

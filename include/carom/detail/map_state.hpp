@@ -3,8 +3,10 @@
 
 #include <carom/detail/chunk.hpp>
 #include <carom/detail/task_node.hpp>
+#include <carom/task_options.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +35,9 @@ struct chunk_state {
 struct task_extra {
   std::string correlation_id;
   std::function<void(pid_t)> on_start;
-  bool started = false;
+  std::function<void(const timeout_event&)> on_timeout;
+  std::optional<retry_options> retry;
+  std::int64_t deadline_ns = 0;  // after it was submitted; 0: none
   std::unique_ptr<map_state> map;
 };
 

@@ -26,7 +26,10 @@ CAROM_API void submit(pool_handle& pool, const task_ref& task);
 /// with the first error.
 CAROM_API task_ref submit_chunks(pool_handle& pool, std::vector<task_ref> chunks,
                                  bool stop_at_error);
+/// Throws std::invalid_argument for options out of range.
 CAROM_API void set_options(task_node& task, task_options options);
+/// Whether they say anything at all.
+CAROM_API bool any_set(const task_options& options) noexcept;
 
 template <class R>
 struct made_task {
@@ -57,20 +60,22 @@ inline std::uint64_t chunk_size(const pool_handle& pool, std::uint64_t count, st
 }
 
 template <bool Star, class F, class Range>
-auto submit_map(pool_handle& pool, F&& f, Range&& items, std::size_t chunk, bool stop_at_error) {
+auto submit_map(pool_handle& pool, const task_options& options, F&& f, Range&& items,
+                std::size_t chunk, bool stop_at_error) {
   using function = std::decay_t<F>;
   static_assert(check_callable<function>::value);
   if constexpr (!std::ranges::forward_range<Range> && !std::ranges::sized_range<Range>) {
     // A single pass and no length: the length decides the chunks, so collect first.
     std::vector<std::ranges::range_value_t<Range>> collected;
     for (auto&& item : items) collected.push_back(std::forward<decltype(item)>(item));
-    return submit_map<Star>(pool, std::forward<F>(f), collected, chunk, stop_at_error);
+    return submit_map<Star>(pool, options, std::forward<F>(f), collected, chunk, stop_at_error);
   } else {
     using packer = typename packer_for<Star, function, Range>::type;
     const function& fn = f;
     const auto count = static_cast<std::uint64_t>(std::ranges::distance(items));
     const std::uint64_t size = chunk_size(pool, count, chunk);
     const code_pointer naming = naming_address(fn, packer::task::type.entry);
+    const bool options_matter = any_set(options);
     std::vector<task_ref> chunks;
     chunks.reserve((count + size - 1) / size);
     auto it = std::ranges::begin(items);
@@ -78,6 +83,7 @@ auto submit_map(pool_handle& pool, F&& f, Range&& items, std::size_t chunk, bool
       const std::uint64_t n = std::min(size, count - done);
       task_ref node = make_chunk(packer::task::type, segments_of(pool), naming, n, stop_at_error);
       it = packer::pack(node->payload(), fn, std::move(it), n);
+      if (options_matter) set_options(*node.get(), options);
       chunks.push_back(std::move(node));
     }
     return submit_chunks(pool, std::move(chunks), stop_at_error);
@@ -90,17 +96,19 @@ struct map_result {
 };
 
 template <bool Star, class F, class Range>
-auto map_async(pool_handle& pool, F&& f, Range&& items, std::size_t chunk) {
+auto map_async(pool_handle& pool, const task_options& options, F&& f, Range&& items,
+               std::size_t chunk) {
   using result = typename map_result<Star, F, Range>::type;
   return result_access::make<async_result, map_value_t<result>>(
-      submit_map<Star>(pool, std::forward<F>(f), items, chunk, true), &decode_map<result>);
+      submit_map<Star>(pool, options, std::forward<F>(f), items, chunk, true), &decode_map<result>);
 }
 
 template <class F, class Range>
-auto try_map(pool_handle& pool, F&& f, Range&& items, std::size_t chunk) {
+auto try_map(pool_handle& pool, const task_options& options, F&& f, Range&& items,
+             std::size_t chunk) {
   using value = typename map_result<false, F, Range>::type;
   return result_access::make<async_result, std::vector<result<value>>>(
-             submit_map<false>(pool, std::forward<F>(f), items, chunk, false),
+             submit_map<false>(pool, options, std::forward<F>(f), items, chunk, false),
              &decode_try_map<value>)
       .get();
 }

@@ -79,6 +79,34 @@ class CAROM_API task_node {
   std::size_t admitted_bytes() const noexcept { return admitted_bytes_; }
   void set_admitted_bytes(std::size_t bytes) noexcept { admitted_bytes_ = bytes; }
 
+  /// Limits of its own in nanoseconds; 0: the pool's, INT64_MAX: none.
+  std::int64_t time_limit_ns() const noexcept { return time_limit_ns_; }
+  std::int64_t soft_time_limit_ns() const noexcept { return soft_time_limit_ns_; }
+  void set_time_limits(std::int64_t hard_ns, std::int64_t soft_ns) noexcept {
+    time_limit_ns_ = hard_ns;
+    soft_time_limit_ns_ = soft_ns;
+  }
+  int priority() const noexcept { return priority_; }
+  void set_priority(int priority) noexcept { priority_ = priority; }
+
+  /// Whether it has passed its soft limit, however it ended; any thread.
+  bool soft_limit_passed() const noexcept {
+    return soft_limit_passed_.load(std::memory_order_relaxed);
+  }
+  void pass_soft_limit() noexcept { soft_limit_passed_.store(true, std::memory_order_relaxed); }
+
+  /// Where the task is, and since when it waits; the loop thread's. `delayed`: to be tried again. A
+  /// withdrawn one has ended while it waited, and is dropped when its turn comes.
+  enum class place : std::uint8_t { nowhere, queue, worker, delayed, withdrawn };
+  struct location {
+    std::int64_t queued_ns = 0;
+    std::uint64_t position = 0;
+    std::uint32_t worker = 0;
+    place where = place::nowhere;
+    std::uint16_t attempts = 0;  // workers that died while they ran it
+  };
+  location at{};
+
   /// Drops the result as soon as there is one.
   void discard() noexcept { discarded_.store(true, std::memory_order_relaxed); }
   bool discarded() const noexcept { return discarded_.load(std::memory_order_relaxed); }
@@ -113,7 +141,11 @@ class CAROM_API task_node {
   chunk_state* chunk_ = nullptr;
   std::atomic<task_continuation*> continuations_{nullptr};
   std::size_t admitted_bytes_ = 0;
+  std::int64_t time_limit_ns_ = 0;
+  std::int64_t soft_time_limit_ns_ = 0;
+  int priority_ = 0;
   std::atomic<pid_t> worker_pid_{0};
+  std::atomic<bool> soft_limit_passed_{false};
   outcome_kind kind_ = outcome_kind::none;
   std::atomic<bool> discarded_{false};
   blob payload_;

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
+#include <signal.h>
+
+#include <carom/detail/map_state.hpp>
+#include <carom/errors.hpp>
+#include <string>
+
+#include "actors/callbacks.hpp"
+#include "actors/supervisor.hpp"
+#include "runtime/clock.hpp"
+#include "runtime/futex.hpp"
+#include "runtime/log.hpp"
+#include "runtime/pidfd.hpp"
+#include "runtime/worker_limits.hpp"
+
+// What the clock brings: time and memory limits, workers that hang, deaths that take their time.
+// One timer; each seat knows the earliest moment at which anything can be due there, so that a task
+// with a limit costs a comparison.
+namespace carom::actors {
+
+using detail::task_node;
+
+namespace {
+
+constexpr std::int64_t ms = 1'000'000;
+constexpr std::int64_t weigh_every_ns = 20 * ms;
+/// A soft limit's signal may come just before a system call blocks: it is repeated, ever more
+/// rarely, until the task has noticed.
+constexpr std::int64_t first_soft_pause_ns = 2 * ms;
+constexpr std::int64_t longest_soft_pause_ns = 250 * ms;
+/// What ran has just ended, and its result is about to come.
+constexpr std::int64_t soon_ns = ms / 10;
+
+time_limit_info about(const task_node& task, std::int64_t limit_ns, std::int64_t ran_ns,
+                      pid_t pid) {
+  time_limit_info info;
+  info.task_name = task_label(task);
+  info.task_id = task.id();
+  info.limit = std::chrono::nanoseconds(limit_ns);
+  info.run_time = std::chrono::nanoseconds(ran_ns);
+  info.pid = pid;
+  return info;
+}
+
+}  // namespace
+
+// --- the timer -----------------------------------------------------------------------------------
+
+void supervisor::due(std::int64_t at_ns) {
+  if (at_ns >= watch_armed_ns_ || !watch_timer_) return;
+  watch_armed_ns_ = at_ns;
+  watch_timer_->arm(
+      std::chrono::nanoseconds(std::max<std::int64_t>(at_ns - runtime::steady_ns(), 0)));
+}
+
+void supervisor::look_by(seat& at, std::int64_t at_ns) {
+  if (at_ns >= at.watch.look_at_ns) return;
+  at.watch.look_at_ns = at_ns;
+  due(at_ns);
+}
+
+void supervisor::look_around() {
+  watch_armed_ns_ = never_ns;
+  const std::int64_t now = runtime::steady_ns();
+  const std::uint64_t settled_before = settled_;
+  for (std::size_t w = 0; w < seats_.size(); ++w)
+    if (seat* one = seats_[w].get(); one && one->watch.look_at_ns <= now) look(*one, now);
+  if (weigh_at_ns_ <= now) weigh_workers(now);
+  expire_tasks(now);
+  begin_delayed(now);
+  if (scale_at_ns_ <= now) scale(now);
+  fill_seats();
+  dispatch();
+  run_callbacks();
+  if (settled_ != settled_before) handle_->tell_completion();
+
+  for (const auto& one : seats_)
+    if (one) due(one->watch.look_at_ns);
+  due(weigh_at_ns_);
+  due(scale_at_ns_);
+  if (!deadlines_.empty()) due(deadlines_.begin()->first);
+  if (!delayed_.empty()) due(delayed_.begin()->first);
+  if (const auto at = core_.next_start_at()) due(std::max(*at, now + ms));
+  if (const auto at = core_.next_token_at(now)) due(*at);
+}
+
+void supervisor::look(seat& at, std::int64_t now) {
+  using state = supervisor_core::worker_state;
+  at.watch.look_at_ns = never_ns;
+  std::int64_t again = look_at_signals(at, now);
+  const auto is = core_.state(at.index());
+  if (is == state::starting)
+    again = std::min(again, look_at_start(at, now));
+  else if (is == state::ready || is == state::retiring)
+    again = std::min(again, look_at_tasks(at, now));
+  look_by(at, again);
+}
+
+std::int64_t supervisor::look_at_signals(seat& at, std::int64_t now) {
+  auto& watch = at.watch;
+  if (now >= watch.signal_at_ns) {
+    watch.signal_at_ns = never_ns;
+    watch.kill_at_ns = after_ns(now, options_.kill_grace.count());
+    runtime_->host().signal_group(at.id(), watch.kill_signal);
+  }
+  if (now >= watch.kill_at_ns) {
+    watch.kill_at_ns = never_ns;
+    at.ordered = true;
+    runtime_->host().signal_group(at.id(), SIGKILL);
+  }
+  return std::min(watch.signal_at_ns, watch.kill_at_ns);
+}
+
+std::int64_t supervisor::look_at_start(seat& at, std::int64_t now) {
+  const std::int64_t deadline = after_ns(at.watch.born_ns, options_.start_timeout.count());
+  if (now < deadline) return deadline;
+  if (at.cause.empty()) {
+    at.cause = "it was not ready within pool_options::start_timeout";
+    core_.condemn(at.index(), true);
+    runtime_->host().signal_group(at.id(), SIGKILL);
+    later(&supervisor::fill_seats);
+  }
+  return never_ns;
+}
+
+// --- time limits ---------------------------------------------------------------------------------
+
+time_limits supervisor::limits_of(const task_node& task) const {
+  time_limits limits = pool_limits_;
+  if (task.time_limit_ns() != 0) limits.hard_ns = task.time_limit_ns();
+  if (task.soft_time_limit_ns() != 0) limits.soft_ns = task.soft_time_limit_ns();
+  return limits;
+}
+
+std::int64_t supervisor::look_at_tasks(seat& at, std::int64_t now) {
+  drain(at);
+  const index w = at.index();
+  if (!at.broken.empty() || core_.live(w) == 0) return never_ns;
+  auto& ring = at.link().tasks();
+  std::int64_t again = never_ns;
+  bool running = false;
+  for (std::uint64_t position = std::max(core_.first(w), ring.head()); position < core_.tail(w);
+       ++position) {
+    auto* task = static_cast<task_node*>(core_.at(w, position));
+    if (!task) continue;
+    const auto claim = ring.look(position);
+    if (claim.state == runtime::claim_state::running) {
+      running = true;
+      again = std::min(again, look_at_running(at, position, *task, claim.started_ns, now));
+      if (core_.state(w) == supervisor_core::worker_state::doomed) return again;
+    } else {
+      again = std::min(again, after_ns(now, limits_of(*task).first_ns()));
+    }
+  }
+  auto& watch = at.watch;
+  if (running) {
+    watch.seen_head = UINT64_MAX;
+    return std::min(again, after_ns(now, claim_deadline_ns_));
+  }
+  // It has tasks and runs none: it is between two, or it hangs.
+  if (watch.seen_head != ring.head()) {
+    watch.seen_head = ring.head();
+    watch.seen_since_ns = now;
+  }
+  const std::int64_t hung_at = after_ns(watch.seen_since_ns, claim_deadline_ns_);
+  if (now < hung_at) return std::min(again, hung_at);
+  rule_hung(at);
+  return never_ns;
+}
+
+std::int64_t supervisor::look_at_running(seat& at, std::uint64_t position, task_node& task,
+                                         std::int64_t started_ns, std::int64_t now) {
+  const time_limits limits = limits_of(task);
+  if (!limits.any()) return never_ns;
+  std::optional<std::uint64_t> item;
+  if (task.chunk()) {
+    const auto running = at.link().tasks().running_item(position);
+    if (!running) return after_ns(now, limits.first_ns());
+    item = running->item;
+    started_ns = running->started_ns;
+  }
+  const std::uint64_t key = runtime::soft_key(position, item.value_or(0));
+  const auto verdict = judge(limits, started_ns, at.watch.soft_key == key, now);
+  std::int64_t again = verdict.look_again_ns;
+  switch (verdict.what) {
+    case limit_verdict::action::none: break;
+    case limit_verdict::action::soft:
+      pass_soft_limit(at, position, item.value_or(0), task, now);
+      break;
+    case limit_verdict::action::hard:
+      if (!pass_hard_limit(at, position, item, task, started_ns, now)) return now + soon_ns;
+      return at.watch.look_at_ns;
+  }
+  auto& watch = at.watch;
+  if (watch.soft_key == key &&
+      at.link().header().soft_noticed.load(std::memory_order_acquire) != key) {
+    if (now >= watch.soft_signal_at_ns) {
+      runtime::signal_process(at.pidfd(), SIGUSR1);
+      watch.soft_signal_at_ns = after_ns(now, watch.soft_pause_ns);
+      watch.soft_pause_ns = std::min(2 * watch.soft_pause_ns, longest_soft_pause_ns);
+    }
+    again = std::min(again, watch.soft_signal_at_ns);
+  }
+  return again;
+}
+
+void supervisor::tell_timeout(seat& at, task_node& task, bool soft, std::int64_t limit_ns) {
+  const timeout_event event{task.id(), task_label(task), at.pid(), soft,
+                            std::chrono::nanoseconds(limit_ns)};
+  call_logged(options_.on_timeout, event);
+  if (const auto* extra = task.find_extra()) call_logged(extra->on_timeout, event);
+}
+
+void supervisor::pass_soft_limit(seat& at, std::uint64_t position, std::uint64_t item,
+                                 task_node& task, std::int64_t now) {
+  const std::int64_t limit = limits_of(task).soft_ns;
+  const std::uint64_t key = runtime::soft_key(position, item);
+  ++counts_.soft_timed_out;
+  task.pass_soft_limit();
+  if (const auto* chunk = task.chunk(); chunk && chunk->parent) chunk->parent->pass_soft_limit();
+  auto& watch = at.watch;
+  watch.soft_key = key;
+  watch.soft_pause_ns = first_soft_pause_ns;
+  watch.soft_signal_at_ns = now;
+  // As in billiard: the callback first.
+  tell_timeout(at, task, true, limit);
+  at.link().tasks().pass_soft_limit(key, limit, task_label(task));
+  runtime::futex_wake_all_shared(at.link().header().soft_bell);
+}
+
+bool supervisor::pass_hard_limit(seat& at, std::uint64_t position,
+                                 std::optional<std::uint64_t> item, task_node& task,
+                                 std::int64_t started_ns, std::int64_t now) {
+  const std::int64_t limit = limits_of(task).hard_ns;
+  const auto error =
+      std::make_exception_ptr(time_limit_exceeded(about(task, limit, now - started_ns, at.pid())));
+  auto& ring = at.link().tasks();
+  const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
+  if (!item) {
+    if (!stop_running(at, position, task, kill_reason::time_limit, error, true,
+                      options_.kill_signal))
+      return false;
+  } else {
+    if (!ring.condemn_item(position, *item)) return false;
+    ring.condemn(position);
+    // Nothing more can come: what was published is delivered, and the rest is known to the item.
+    drain(at);
+    core_.ended(at.index(), position);
+    const auto& chunk = *task.chunk();
+    if (*item > chunk.first) {
+      worker_lost_info lost;
+      lost.pid = at.pid();
+      lost.task_name = task_label(task);
+      lost.task_id = task.id();
+      lost.cause =
+          "another item of its chunk passed its time limit before this one's result was "
+          "sent";
+      fail_items(task, *item - 1, std::make_exception_ptr(worker_lost(lost)));
+    }
+    fail_items(task, *item, error);
+    if (has_items_left(task))
+      enqueue_task(task, true);
+    else
+      settle(task, detail::outcome_kind::value);
+    take_unbegun(at);
+    kill(at, kill_reason::time_limit, &task, options_.kill_signal);
+  }
+  ++counts_.timed_out;
+  tell_timeout(at, task, false, limit);
+  return true;
+}
+
+// --- ends ----------------------------------------------------------------------------------------
+
+bool supervisor::stop_running(seat& at, std::uint64_t position, task_node& task, kill_reason why,
+                              const std::exception_ptr& error, bool whole, int signal) {
+  if (!at.link().tasks().condemn(position)) return false;
+  const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
+  task.set_worker_pid(at.pid());
+  if (auto* extra = task.find_extra(); extra && extra->on_start) start_told(at, task);
+  if (task.chunk()) {
+    // Its items go on until it is dead; what they publish is still delivered.
+    at.stopped = {position, error, whole};
+  } else {
+    core_.ended(at.index(), position);
+    settle_error(task, error);
+  }
+  take_unbegun(at);
+  kill(at, why, &task, signal);
+  return true;
+}
+
+/// What a worker that claims nothing more has not begun runs elsewhere, in the same order.
+void supervisor::take_unbegun(seat& from) {
+  auto& ring = from.link().tasks();
+  std::vector<task_node*> back;
+  for (std::uint64_t position = core_.first(from.index()); position < core_.tail(from.index());
+       ++position) {
+    auto* task = static_cast<task_node*>(core_.at(from.index(), position));
+    if (!task || !ring.revoke(position)) continue;
+    if (auto* extra = task->find_extra(); extra && extra->on_start && from.observed != 0)
+      --from.observed;
+    core_.stolen(from.index(), position);
+    back.push_back(task);
+  }
+  for (auto it = back.rbegin(); it != back.rend(); ++it) enqueue_task(**it, true);
+}
+
+void supervisor::kill(seat& at, kill_reason why, const task_node* task, int signal) {
+  core_.condemn(at.index());
+  at.ordered = true;
+  std::chrono::nanoseconds wait{0};
+  if (options_.before_kill) {
+    kill_event event{at.pid(), static_cast<int>(at.index()), why, task ? task->id() : 0,
+                     task ? task_label(*task) : ""};
+    try {
+      wait = options_.before_kill(event);
+    } catch (const std::exception& e) {
+      log()->error("before_kill threw: {}", e.what());
+    } catch (...) {
+      log()->error("before_kill threw something that is no std::exception");
+    }
+  }
+  const std::int64_t now = runtime::steady_ns();
+  at.watch.kill_signal = signal;
+  at.watch.signal_at_ns = after_ns(now, std::max<std::int64_t>(wait.count(), 0));
+  look_by(at, look_at_signals(at, now));
+  later(&supervisor::fill_seats);
+}
+
+void supervisor::rule_hung(seat& at) {
+  log()->error("pool '{}': worker {} has a task and does nothing: it is killed", options_.name,
+               at.pid());
+  at.cause = "it began no task within pool_options::claim_deadline";
+  take_unbegun(at);
+  core_.condemn(at.index(), true);
+  runtime_->host().signal_group(at.id(), SIGKILL);
+  later(&supervisor::fill_seats);
+}
+
+// --- memory --------------------------------------------------------------------------------------
+
+std::uint64_t supervisor::memory_of(seat& of) {
+  if (of.pid() == 0) return 0;
+  if (!of.watch.statm) {
+    of.watch.statm = runtime::unique_fd(
+        ::open(("/proc/" + std::to_string(of.pid()) + "/statm").c_str(), O_RDONLY | O_CLOEXEC));
+    // The number might be another's by now.
+    if (runtime::has_ended(of.pidfd())) of.watch.statm.reset();
+  }
+  if (!of.watch.statm) return 0;
+  const std::uint64_t born = of.link().header().born_with_bytes.load(std::memory_order_relaxed);
+  const std::uint64_t now = runtime::memory_of(of.watch.statm.get());
+  return now > born ? now - born : 0;
+}
+
+void supervisor::weigh_workers(std::int64_t now) {
+  // While nobody works nobody grows.
+  weigh_at_ns_ = core_.under_way() != 0 ? now + weigh_every_ns : never_ns;
+  std::uint64_t all = 0, most = 0;
+  seat* largest = nullptr;
+  for (std::size_t w = 0; w < seats_.size(); ++w) {
+    seat* one = seats_[w].get();
+    if (!one || !one->up() || one->ordered) continue;
+    const std::uint64_t memory = memory_of(*one);
+    if (options_.memory_limit && memory > *options_.memory_limit &&
+        stop_for_memory(*one, *options_.memory_limit, memory))
+      continue;
+    all += memory;
+    if (memory > most && core_.live(one->index()) != 0) {
+      most = memory;
+      largest = one;
+    }
+  }
+  if (options_.pool_memory_limit && all > *options_.pool_memory_limit && largest)
+    stop_for_memory(*largest, *options_.pool_memory_limit, most);
+}
+
+bool supervisor::stop_for_memory(seat& at, std::uint64_t limit, std::uint64_t found) {
+  auto& ring = at.link().tasks();
+  drain(at);
+  for (std::uint64_t position = core_.first(at.index()); position < core_.tail(at.index());
+       ++position) {
+    auto* task = static_cast<task_node*>(core_.at(at.index(), position));
+    if (!task || ring.look(position).state != runtime::claim_state::running) continue;
+    memory_limit_info info;
+    info.task_name = task_label(*task);
+    info.task_id = task->id();
+    info.limit = limit;
+    info.memory = found;
+    info.pid = at.pid();
+    if (!stop_running(at, position, *task, kill_reason::memory_limit,
+                      std::make_exception_ptr(memory_limit_exceeded(info)), false,
+                      options_.kill_signal))
+      return false;
+    ++counts_.over_memory;
+    return true;
+  }
+  return false;
+}
+
+// --- tasks that wait -----------------------------------------------------------------------------
+
+void supervisor::expire_tasks(std::int64_t now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const detail::task_ref task = std::move(deadlines_.begin()->second);
+    deadlines_.erase(deadlines_.begin());
+    if (task->settled()) continue;
+    const auto error = std::make_exception_ptr(
+        timeout_error("task " + std::to_string(task->id()) + " '" + task_label(*task.get()) +
+                      "' had not begun by its deadline; it will not run"));
+    if (task->at.where == task_node::place::worker && take_from_worker(*task.get())) {
+      settle_error(*task.get(), error);
+    } else if (task->at.where == task_node::place::queue) {
+      withdraw(*task.get(), error);
+    } else {
+      continue;
+    }
+    ++counts_.expired;
+  }
+}
+
+void supervisor::begin_delayed(std::int64_t now) {
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    task_node* task = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    enqueue_task(*task, true);
+  }
+}
+
+bool supervisor::retry(task_node& task) {
+  const auto* extra = task.find_extra();
+  const retry_options& rule = extra && extra->retry ? *extra->retry : options_.retry;
+  if (core_.ending() || !rule.on_worker_lost || task.at.attempts >= rule.attempts) return false;
+  ++counts_.retried;
+  if (rule.backoff.count() <= 0) {
+    enqueue_task(task, true);
+    return true;
+  }
+  const int doublings = std::min(task.at.attempts - 1, 30);
+  const std::int64_t wait = rule.backoff.count() > (never_ns >> (doublings + 1))
+                                ? never_ns
+                                : rule.backoff.count() << doublings;
+  task.at.where = task_node::place::delayed;
+  delayed_.emplace(after_ns(runtime::steady_ns(), wait), &task);
+  due(delayed_.begin()->first);
+  return true;
+}
+
+// --- how many workers ----------------------------------------------------------------------------
+
+void supervisor::scale(std::int64_t now) {
+  scale_at_ns_ = never_ns;
+  if (!autoscaler_ || !core_.accepts()) return;
+  set_target(autoscaler_->look(core_.target(), core_.pending() - withdrawn_, core_.idle(),
+                               core_.serving(), now));
+  scale_at_ns_ = after_ns(now, options_.autoscale->interval.count());
+}
+
+void supervisor::let_go_of_spare() {
+  while (const auto w = core_.next_leaver()) {
+    ask_to_leave(*seats_[*w]);
+    ++counts_.recycled_workers;
+  }
+}
+
+}  // namespace carom::actors

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <carom/detail/map_state.hpp>
+#include <carom/errors.hpp>
+
+#include "actors/supervisor.hpp"
+#include "runtime/clock.hpp"
+
+// What applications ask of a pool beside tasks: who runs what, ends of single tasks, its size.
+namespace carom::actors {
+
+using detail::task_node;
+using place = task_node::place;
+
+namespace {
+
+std::exception_ptr termination(const task_node& task, int signal) {
+  terminated_info info;
+  info.signal = signal;
+  info.pid = task.worker_pid();
+  info.task_name = task_label(task);
+  info.task_id = task.id();
+  return std::make_exception_ptr(terminated(info));
+}
+
+}  // namespace
+
+pid_t supervisor::accepted_by(task_node& task) {
+  if (task.at.where != place::worker) return task.worker_pid();
+  seat* one = seats_[task.at.worker].get();
+  if (!one) return task.worker_pid();
+  auto& ring = one->link().tasks();
+  ring.refresh();
+  const bool begun = task.at.position < ring.head() ||
+                     ring.look(task.at.position).state != runtime::claim_state::queued;
+  return begun ? one->pid() : task.worker_pid();
+}
+
+// --- single tasks --------------------------------------------------------------------------------
+
+/// A task that waits in the queue has ended; what is left there is dropped when its turn comes.
+void supervisor::withdraw(task_node& task, const std::exception_ptr& error) {
+  task.retain();
+  task.at.where = place::withdrawn;
+  ++withdrawn_;
+  settle_error(task, error);
+}
+
+/// Takes a task back that its worker has not begun.
+bool supervisor::take_from_worker(task_node& task) {
+  seat* one = seats_[task.at.worker].get();
+  if (!one || core_.at(one->index(), task.at.position) != &task) return false;
+  if (!one->link().tasks().revoke(task.at.position)) return false;
+  if (auto* extra = task.find_extra(); extra && extra->on_start && one->observed != 0)
+    --one->observed;
+  core_.stolen(one->index(), task.at.position);
+  task.at.where = place::nowhere;
+  return true;
+}
+
+bool supervisor::cancel(task_node& task) {
+  drain_inbox();
+  if (task.settled()) return false;
+  if (const auto* extra = task.find_extra(); extra && extra->map) {
+    // A map: all of its chunks, if none has begun.
+    bool none_begun = true;
+    std::vector<detail::task_ref> chunks = extra->map->chunks;
+    for (const auto& chunk : chunks)
+      none_begun &= !chunk->settled() && accepted_by(*chunk.get()) == 0;
+    if (!none_begun) return false;
+    bool all = true;
+    for (const auto& chunk : chunks) all &= cancel(*chunk.get());
+    return all;
+  }
+  const auto error = termination(task, 0);
+  const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
+  switch (task.at.where) {
+    case place::queue: withdraw(task, error); break;
+    case place::worker:
+      if (!take_from_worker(task)) return false;
+      settle_error(task, error);
+      break;
+    case place::delayed:
+      // It has begun before, and its worker was lost.
+    case place::nowhere:
+    case place::withdrawn: return false;
+  }
+  ++counts_.terminated;
+  later(&supervisor::go_on);
+  return true;
+}
+
+bool supervisor::terminate_task(task_node& task, int signal) {
+  drain_inbox();
+  if (task.settled()) return false;
+  const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
+  if (const auto* extra = task.find_extra(); extra && extra->map) {
+    bool any = false;
+    std::vector<detail::task_ref> chunks = extra->map->chunks;
+    for (const auto& chunk : chunks) any |= terminate_task(*chunk.get(), signal);
+    return any;
+  }
+  if (cancel(task)) return true;
+  if (task.at.where == place::delayed) {
+    std::erase_if(delayed_, [&](const auto& one) { return one.second == &task; });
+    task.at.where = place::nowhere;
+    settle_error(task, termination(task, signal));
+  } else if (task.at.where == place::worker && seats_[task.at.worker]) {
+    seat& at = *seats_[task.at.worker];
+    task.set_worker_pid(at.pid());
+    if (!stop_running(at, task.at.position, task, kill_reason::terminated,
+                      termination(task, signal), true, signal))
+      return false;
+  } else {
+    return false;
+  }
+  ++counts_.terminated;
+  later(&supervisor::go_on);
+  return true;
+}
+
+bool supervisor::terminate_worker(pid_t pid, int signal) {
+  for (const auto& one : seats_) {
+    if (!one || one->pid() != pid) continue;
+    auto& ring = one->link().tasks();
+    for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
+         ++position) {
+      auto* task = static_cast<task_node*>(core_.at(one->index(), position));
+      if (task && ring.look(position).state == runtime::claim_state::running)
+        return terminate_task(*task, signal);
+    }
+    return false;
+  }
+  throw process_error("no worker of this pool has the process id " + std::to_string(pid) +
+                      "; it may have ended: pool::workers() says who is there");
+}
+
+void supervisor::go_on() {
+  dispatch();
+  run_callbacks();
+}
+
+// --- workers -------------------------------------------------------------------------------------
+
+void supervisor::set_target(std::uint32_t processes) {
+  core_.set_target(processes);
+  handle_->set_processes(static_cast<int>(core_.target()));
+}
+
+void supervisor::grow(int by) {
+  const std::uint32_t sum = core_.target() + static_cast<std::uint32_t>(by);
+  if (sum > most_processes)
+    throw std::invalid_argument("a pool has at most " + std::to_string(most_processes) +
+                                " workers, and this one has " + std::to_string(core_.target()));
+  set_target(sum);
+  later(&supervisor::fill_seats);
+}
+
+void supervisor::shrink(int by, bool drain) {
+  const auto wanted = static_cast<std::uint32_t>(by);
+  if (wanted >= core_.target())
+    throw std::invalid_argument("the pool has " + std::to_string(core_.target()) +
+                                " workers: shrink by less, or close it");
+  if (!drain && core_.idle() < wanted)
+    throw process_error("only " + std::to_string(core_.idle()) + " workers are idle, not " +
+                        std::to_string(by) +
+                        ": try again later, or shrink(n, shrinking::drain) lets busy ones finish");
+  set_target(core_.target() - wanted);
+  later(&supervisor::go_on);
+}
+
+void supervisor::restart_workers() {
+  core_.restart_all();
+  later(&supervisor::fill_seats);
+}
+
+std::vector<worker_info> supervisor::workers() {
+  using state = supervisor_core::worker_state;
+  std::vector<worker_info> all;
+  const std::int64_t now = runtime::steady_ns();
+  for (const auto& one : seats_) {
+    if (!one) continue;
+    drain(*one);
+    worker_info info;
+    info.pid = one->pid();
+    info.index = static_cast<int>(one->index());
+    info.memory = memory_of(*one);
+    if (one->pidfd() >= 0)
+      if (const int copy = ::fcntl(one->pidfd(), F_DUPFD_CLOEXEC, 3); copy >= 0)
+        info.sentinel_ = std::shared_ptr<const int>(new int(copy), [](const int* fd) {
+          ::close(*fd);
+          delete fd;
+        });
+    auto& ring = one->link().tasks();
+    for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
+         ++position) {
+      const auto* task = static_cast<const task_node*>(core_.at(one->index(), position));
+      if (!task) continue;
+      const auto claim = ring.look(position);
+      if (claim.state == runtime::claim_state::queued) {
+        ++info.waiting;
+      } else if (claim.state == runtime::claim_state::running) {
+        info.task_id = task->id();
+        info.task_name = task_label(*task);
+        info.running_for =
+            std::chrono::nanoseconds(std::max<std::int64_t>(now - claim.started_ns, 0));
+      }
+    }
+    switch (core_.state(one->index())) {
+      case state::none:
+      case state::starting: info.state = worker_state::starting; break;
+      case state::standby: info.state = worker_state::standby; break;
+      case state::ready:
+        info.state = core_.live(one->index()) ? worker_state::busy : worker_state::idle;
+        break;
+      case state::retiring: info.state = worker_state::retiring; break;
+      case state::doomed: info.state = worker_state::dying; break;
+      case state::leaving: info.state = worker_state::leaving; break;
+    }
+    all.push_back(std::move(info));
+  }
+  return all;
+}
+
+pool_metrics supervisor::metrics() const {
+  pool_metrics now = counts_;
+  now.workers = core_.serving();
+  now.idle = core_.idle();
+  now.pending = core_.pending() - withdrawn_ + delayed_.size();
+  now.under_way = core_.under_way();
+  return now;
+}
+
+}  // namespace carom::actors

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/crash_report.hpp"
+
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/stacktrace/safe_dump_to.hpp>
+#include <cstdio>
+
+#include "runtime/modules.hpp"
+
+namespace carom::runtime {
+namespace {
+
+constexpr std::array crashes{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+/// Room for the unwinder, which is deep.
+constexpr std::size_t stack_bytes = 64 * 1024;
+
+crash_report* report_here = nullptr;
+std::atomic<bool> crashed{false};
+
+/// Only what signal-safety(7) allows: the modules were listed beforehand.
+void on_crash(int signal, siginfo_t* info, void*) {
+  if (report_here && !crashed.exchange(true)) {
+    std::array<const void*, crash_report::most_frames + 2> raw{};
+    // The handler itself is left out; behind the last frame stands a null.
+    const std::size_t count = std::min<std::size_t>(
+        boost::stacktrace::safe_dump_to(1, raw.data(), sizeof raw), crash_report::most_frames);
+    crash_report& to = *report_here;
+    to.signal = signal;
+    to.fault_address = reinterpret_cast<std::uint64_t>(info->si_addr);
+    std::uint32_t kept = 0;
+    for (std::size_t i = 0; i < count && raw[i]; ++i, ++kept) {
+      const auto found = peer_offset(reinterpret_cast<std::uintptr_t>(raw[i]));
+      to.modules[kept] = found.module;
+      to.frames[kept] = found.offset;
+    }
+    to.frame_count.store(kept, std::memory_order_release);
+  }
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(signal, &standard, nullptr);
+  ::raise(signal);  // delivered when this handler returns
+}
+
+}  // namespace
+
+void install_crash_report(crash_report& report) {
+  report_here = &report;
+  // The first use of the unwinder loads it, which a handler may not.
+  std::array<const void*, 4> warm_up{};
+  boost::stacktrace::safe_dump_to(warm_up.data(), sizeof warm_up);
+
+  void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) return;
+  const stack_t alternate{.ss_sp = stack, .ss_flags = 0, .ss_size = stack_bytes};
+  ::sigaltstack(&alternate, nullptr);
+  struct sigaction action {};
+  action.sa_sigaction = &on_crash;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  for (const int signal : crashes) {
+    struct sigaction before {};
+    // What the host program has set up itself, a sanitizer for one, is left alone.
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_DFL)
+      ::sigaction(signal, &action, nullptr);
+  }
+}
+
+std::string describe_crash(const crash_report& report) {
+  const std::uint32_t count =
+      std::min(report.frame_count.load(std::memory_order_acquire), crash_report::most_frames);
+  std::string text;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::array<char, 24> number{};
+    std::snprintf(number.data(), number.size(), "%2u# ", i);
+    text += number.data();
+    // A return address is behind its call, which may be the last thing in a function.
+    text += describe_code({report.modules[i], report.frames[i]}, i != 0);
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace carom::runtime

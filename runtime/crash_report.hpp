@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <string>
+
+#include "runtime/worker_page.hpp"
+
+namespace carom::runtime {
+
+/// From now on a crash of this process (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) leaves its stack
+/// in `report` before it ends the process as it would have. A handler that a task installs goes
+/// first; it runs on a stack of its own, so that a stack overflow is told too.
+void install_crash_report(crash_report& report);
+
+/// A dead worker's report as text, a line for each frame, innermost first; empty if there is none.
+/// Functions are named as far as the module's symbol table names them. The report is not trusted.
+std::string describe_crash(const crash_report& report);
+
+}  // namespace carom::runtime

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <pthread.h>
+#include <signal.h>
+
+#include <carom/detail/exception_codec.hpp>
+#include <carom/errors.hpp>
+#include <carom/stop_token.hpp>
+#include <carom/this_task.hpp>
+#include <carom/this_worker.hpp>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "runtime/clock.hpp"
+#include "runtime/futex.hpp"
+#include "runtime/worker_identity.hpp"
+
+// What a running task can ask: who it is, and whether it should end.
+namespace carom::runtime {
+namespace {
+
+/// The soft_key that the running task's error was thrown for, and what to call before; the task's
+/// thread.
+std::uint64_t thrown_for = 0;
+std::function<void()> before_throwing;
+
+bool passed(std::uint64_t key) noexcept {
+  const worker_page* page = identity().page;
+  return page && key != 0 && page->header.soft_limit.load(std::memory_order_acquire) == key;
+}
+
+/// The host stops signalling once it sees this.
+void notice(std::uint64_t key) noexcept {
+  identity().page->header.soft_noticed.store(key, std::memory_order_release);
+}
+
+[[noreturn]] void throw_soft_limit() {
+  const page_header& header = identity().page->header;
+  time_limit_info info;
+  info.task_name.assign(header.soft_name.data(),
+                        ::strnlen(header.soft_name.data(), header.soft_name.size()));
+  info.task_id = running().task_id.load(std::memory_order_relaxed);
+  info.limit = std::chrono::nanoseconds(header.soft_limit_ns);
+  info.run_time =
+      std::chrono::nanoseconds(steady_ns() - running().started_ns.load(std::memory_order_relaxed));
+  info.pid = identity().pid;
+  throw soft_time_limit_exceeded(std::move(info));
+}
+
+/// The thread behind std::stop_token: waits for bells, and stops the sources whose key they name.
+class stop_helper {
+ public:
+  static stop_helper& instance() {
+    static auto* one = new stop_helper;  // its thread never ends
+    return *one;
+  }
+
+  std::stop_token token(std::uint64_t key) {
+    std::lock_guard lock(mutex_);
+    // Those of tasks that are over are of no use to anybody.
+    std::erase_if(sources_, [](const entry& e) {
+      return e.key != running().key.load(std::memory_order_relaxed);
+    });
+    for (const entry& e : sources_)
+      if (e.key == key) return e.source.get_token();
+    sources_.push_back({key, {}});
+    if (passed(key)) sources_.back().source.request_stop();
+    return sources_.back().source.get_token();
+  }
+
+ private:
+  struct entry {
+    std::uint64_t key;
+    std::stop_source source;
+  };
+
+  stop_helper() {
+    // Signals are the main thread's.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    std::thread([this] { run(); }).detach();
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  [[noreturn]] void run() {
+    auto& bell = identity().page->header.soft_bell;
+    for (;;) {
+      const std::uint32_t heard = bell.load(std::memory_order_seq_cst);
+      std::vector<std::stop_source> due;
+      {
+        std::lock_guard lock(mutex_);
+        for (const entry& e : sources_)
+          if (passed(e.key)) due.push_back(e.source);
+      }
+      for (auto& source : due) source.request_stop();
+      futex_wait_shared(bell, heard, std::nullopt);
+    }
+  }
+
+  std::mutex mutex_;
+  std::deque<entry> sources_;
+};
+
+void on_soft_signal(int) {}
+
+}  // namespace
+
+worker_identity& identity() noexcept {
+  static worker_identity one;
+  return one;
+}
+
+running_state& running() noexcept {
+  static running_state one;
+  return one;
+}
+
+void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept {
+  running().started_ns.store(now_ns, std::memory_order_relaxed);
+  running().key.store(key, std::memory_order_relaxed);
+}
+
+void end_soft_limits() noexcept {
+  running().key.store(0, std::memory_order_relaxed);
+  if (before_throwing) before_throwing = nullptr;
+}
+
+void install_soft_signal() noexcept {
+  struct sigaction action {};
+  action.sa_handler = &on_soft_signal;  // without SA_RESTART: that is what it is for
+  ::sigaction(SIGUSR1, &action, nullptr);
+}
+
+}  // namespace carom::runtime
+
+namespace carom {
+
+using namespace runtime;
+
+std::uint64_t this_task::id() noexcept { return running().task_id.load(std::memory_order_relaxed); }
+int this_worker::index() noexcept { return identity().index; }
+pid_t this_worker::pid() noexcept { return identity().pid; }
+
+void this_task::checkpoint() {
+  const std::uint64_t key = running().key.load(std::memory_order_relaxed);
+  if (!passed(key) || thrown_for == key) return;
+  thrown_for = key;
+  notice(key);
+  if (const auto call = std::exchange(before_throwing, nullptr)) call();
+  throw_soft_limit();
+}
+
+stop_token this_task::stop_token() noexcept {
+  return carom::stop_token(running().key.load(std::memory_order_relaxed));
+}
+
+void this_task::sleep_for(std::chrono::nanoseconds duration) {
+  using clock = std::chrono::steady_clock;
+  const auto now = clock::now();
+  const auto until =
+      duration > clock::time_point::max() - now ? clock::time_point::max() : now + duration;
+  worker_page* const page = identity().page;
+  do {
+    if (!page) {
+      std::this_thread::sleep_until(until);
+      return;
+    }
+    auto& bell = page->header.soft_bell;
+    const std::uint32_t heard = bell.load(std::memory_order_seq_cst);
+    checkpoint();
+    futex_wait_shared(bell, heard, until);
+  } while (clock::now() < until);
+  checkpoint();
+}
+
+void this_task::on_soft_time_limit(std::function<void()> f) {
+  if (running().key.load(std::memory_order_relaxed) != 0) before_throwing = std::move(f);
+}
+
+bool stop_token::stop_requested() const noexcept {
+  if (!passed(key_)) return false;
+  notice(key_);
+  return true;
+}
+
+stop_token::operator std::stop_token() const {
+  if (key_ == 0) return {};
+  return stop_helper::instance().token(key_);
+}
+
+}  // namespace carom
