@@ -110,7 +110,6 @@ struct obituary {
   std::string cause;
   std::string backtrace;
   std::uint64_t fault_address = 0;
-  bool crashed = false;
   bool gives_up = false;
   bool was_up = false;
   bool ordered = false;

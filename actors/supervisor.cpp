@@ -283,6 +283,8 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
 
 void supervisor::dispatch() {
   place();
+  // Whoever has been given its last task is replaced now, not when it leaves.
+  if (core_.next_start_at()) fill_seats();
   let_go_of_spare();
   if (core_.lopsided()) balance();
   if (core_.drained()) advance_shutdown();

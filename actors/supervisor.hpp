@@ -60,7 +60,7 @@ class supervisor final : public caf::event_based_actor,
   void shrink(int by, bool drain);
   void restart_workers();
   std::vector<worker_info> workers();
-  pool_metrics metrics() const;
+  pool_metrics metrics();
   bool did_start_ok() const noexcept { return !start_failed_; }
   bool over() const noexcept { return finished_; }
 

@@ -248,6 +248,8 @@ bool supervisor::pass_hard_limit(seat& at, std::uint64_t position,
     drain(at);
     core_.ended(at.index(), position);
     const auto& chunk = *task.chunk();
+    const auto open = at.link().open_items(position);
+    if (open.count != 0 && open.first + open.count <= *item) take_items(task, open, at.link());
     if (*item > chunk.first) {
       worker_lost_info lost;
       lost.pid = at.pid();

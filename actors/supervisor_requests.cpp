@@ -16,8 +16,9 @@ using place = task_node::place;
 
 namespace {
 
-std::exception_ptr termination(const task_node& task, int signal) {
+std::exception_ptr termination(const task_node& task, int signal, bool cancelled = false) {
   terminated_info info;
+  info.cancelled = cancelled;
   info.signal = signal;
   info.pid = task.worker_pid();
   info.task_name = task_label(task);
@@ -74,7 +75,7 @@ bool supervisor::cancel(task_node& task) {
     for (const auto& chunk : chunks) all &= cancel(*chunk.get());
     return all;
   }
-  const auto error = termination(task, 0);
+  const auto error = termination(task, 0, true);
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
   switch (task.at.where) {
     case place::queue: withdraw(task, error); break;
@@ -178,6 +179,8 @@ void supervisor::restart_workers() {
 
 std::vector<worker_info> supervisor::workers() {
   using state = supervisor_core::worker_state;
+  drain_inbox();
+  dispatch();
   std::vector<worker_info> all;
   const std::int64_t now = runtime::steady_ns();
   for (const auto& one : seats_) {
@@ -224,7 +227,8 @@ std::vector<worker_info> supervisor::workers() {
   return all;
 }
 
-pool_metrics supervisor::metrics() const {
+pool_metrics supervisor::metrics() {
+  drain_inbox();
   pool_metrics now = counts_;
   now.workers = core_.serving();
   now.idle = core_.idle();

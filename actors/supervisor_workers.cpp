@@ -156,6 +156,7 @@ void supervisor::bury(seat& dead) {
     of.cause = "the task called exit(" + std::to_string(header.exit_status.load()) + ")";
 
   of.backtrace = dead.link().crash_text();
+  if (!of.backtrace.empty()) of.fault_address = dead.link().fault_address();
   sort_losses(dead, of);
   std::erase(active_, place);
   std::erase(touched_, place);
@@ -190,6 +191,9 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
     task->set_worker_pid(dead.pid());
     std::uint64_t last_item = 0;
     if (const auto* chunk = task->chunk()) {
+      if (const auto open = dead.link().open_items(position);
+          open.count != 0 && open.count < chunk->count - chunk->first)
+        take_items(*task, open, dead.link());
       // A cursor of another position: it died before the first item.
       const std::uint64_t cursor = dead.link().header().cursor.load(std::memory_order_relaxed);
       last_item = chunk->first;
@@ -223,6 +227,7 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
     lost.task_id = loss.task->id();
     lost.attempts = loss.task->at.attempts;
     lost.backtrace = of.backtrace;
+    lost.fault_address = of.fault_address;
     if (loss.started_ns > 0)
       lost.run_time =
           std::chrono::nanoseconds(std::max<std::int64_t>(loss.died_ns - loss.started_ns, 0));

@@ -204,6 +204,18 @@ void worker_link::grant_segment(std::uint64_t bytes, listener& to) {
   }
 }
 
+result_frame worker_link::open_items(std::uint64_t position) const {
+  const open_run& open = page_->open;
+  result_frame frame{.position = position, .kind = result_kind::items};
+  const std::uint64_t count = open.count.load(std::memory_order_acquire);
+  const std::uint64_t length = open.length;
+  if (open.position != position || length > open_run::most_bytes) return frame;
+  frame.first = open.first;
+  frame.count = count;
+  frame.payload = std::span(open.bytes).first(length);
+  return frame;
+}
+
 std::shared_ptr<segment> worker_link::lend(std::uint64_t ticket, std::uint64_t length) {
   const auto it = result_segments_.find(ticket);
   if (it == result_segments_.end() || length > it->second->capacity) return nullptr;

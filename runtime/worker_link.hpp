@@ -67,7 +67,11 @@ class worker_link {
   const std::shared_ptr<warm_results>& warm() const noexcept { return warm_; }
 
   const page_header& header() const noexcept { return page_->header; }
+  /// What the worker had not published of the chunk at `position`, as a frame of items; a count of
+  /// 0 if there is nothing, or nothing that can be.
+  result_frame open_items(std::uint64_t position) const;
   /// Where the worker crashed, as text; empty if it did not.
+  std::uint64_t fault_address() const noexcept { return page_->crash.fault_address; }
   std::string crash_text() const { return describe_crash(page_->crash); }
 
  private:

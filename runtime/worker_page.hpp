@@ -87,6 +87,17 @@ struct crash_report {
   std::array<std::uint32_t, most_frames> modules;  // as the host numbers them; UINT32_MAX: unknown
 };
 
+/// Items of a timed chunk that have ended and are not published yet: what a limit that ends the
+/// next one must not take along. Valid if `first` is the first item that the host has not got.
+struct open_run {
+  static constexpr std::uint32_t most_bytes = 16 * 1024;
+  std::uint64_t position;
+  std::uint64_t first;
+  std::uint64_t length;
+  std::atomic<std::uint64_t> count;  // stored last; 0: there are none
+  std::array<std::byte, most_bytes> bytes;
+};
+
 struct page_header {
   std::uint64_t magic;
   std::uint64_t worker_id;  // the generation: never used twice
@@ -117,6 +128,7 @@ struct page_header {
 struct worker_page {
   page_header header;
   crash_report crash;
+  open_run open;
   std::array<task_slot, ring_slots> tasks;
   std::array<result_slot, ring_slots> results;
   alignas(64) std::array<std::byte, ring_bytes> task_bytes;

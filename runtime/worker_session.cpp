@@ -98,11 +98,26 @@ class worker_session::running_chunk final : public detail::chunk_run {
   }
 
  private:
-  void begin_timed(std::uint64_t item) noexcept override {
+  void begin_timed(std::uint64_t item) override {
+    show(item);
     const std::int64_t now = steady_ns();
     begin_soft_limits(soft_key(position_, item), now);
     session_->page_->header.item_started_ns.store(now, std::memory_order_relaxed);
     move_cursor(cursor_base(position_) | item);
+  }
+
+  /// Leaves the values of the items before `done` where the host finds them if this one is ended.
+  void show(std::uint64_t done) {
+    if (done == published_) return;
+    if (values().size() > open_run::most_bytes) return publish(done);
+    open_run& open = session_->page_->open;
+    if (shown_ == 0) {
+      open.position = position_;
+      open.first = published_;
+    }
+    std::memcpy(open.bytes.data() + shown_, values().data() + shown_, values().size() - shown_);
+    open.length = shown_ = values().size();
+    open.count.store(done - published_, std::memory_order_release);
   }
 
   /// The item that the cursor names has ended.
@@ -130,6 +145,8 @@ class worker_session::running_chunk final : public detail::chunk_run {
                          .count = done - published_},
                         values());
     values().clear();
+    if (timed_) session_->page_->open.count.store(0, std::memory_order_release);
+    shown_ = 0;
     published_ = done;
   }
 
@@ -140,7 +157,8 @@ class worker_session::running_chunk final : public detail::chunk_run {
   std::span<const std::byte> payload_;
   std::uint64_t first_;
   std::uint64_t published_;
-  std::uint64_t done_ = 0;  // known at the end
+  std::uint64_t done_ = 0;   // known at the end
+  std::uint64_t shown_ = 0;  // bytes of values in the open run
   bool stop_at_error_;
   chunk_pace pace_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/errors.hpp>
 
+#include <signal.h>
 #include <string.h>
 
 #include <array>
@@ -72,6 +73,12 @@ std::string message(const worker_lost_info& info) {
   std::string text = "worker " + std::to_string(info.pid);
   text += info.signal != 0 ? " died of " + signal_name(info.signal)
                            : " exited with status " + std::to_string(info.exit_code);
+  if ((info.signal == SIGSEGV || info.signal == SIGBUS) && !info.backtrace.empty()) {
+    std::array<char, 32> address{};
+    std::snprintf(address.data(), address.size(), " at address 0x%llx",
+                  static_cast<unsigned long long>(info.fault_address));
+    text += address.data();
+  }
   text +=
       " while running " + task(info.task_id, info.task_name) + " after " + duration(info.run_time);
   if (info.memory != 0) text += " (resident " + bytes(info.memory) + ")";
@@ -87,6 +94,7 @@ std::string message(const worker_lost_info& info) {
 std::string message(const terminated_info& info) {
   std::string text =
       info.task_id == 0 && info.task_name.empty() ? "the task" : task(info.task_id, info.task_name);
+  if (info.cancelled) return text + " was cancelled before it began";
   text += " was terminated" + in_worker(info.pid);
   return text + (info.signal != 0 ? " with " + signal_name(info.signal) : " with its pool");
 }

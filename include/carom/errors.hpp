@@ -138,11 +138,12 @@ struct worker_lost_info {
   unsigned attempts = 1;                ///< how often the task was started
   std::string cause{};                  ///< as "the task called exit(3)", or empty
   std::string backtrace{};              ///< where it crashed, or empty
+  std::uint64_t fault_address = 0;      ///< what it could not access, for SIGSEGV and SIGBUS
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     archive& pid& signal& exit_code& task_name& task_id& run_time& memory& attempts& cause&
-        backtrace;
+        backtrace& fault_address;
   }
 };
 
@@ -164,6 +165,7 @@ class CAROM_API worker_lost : public error {
   unsigned attempts() const noexcept { return info_.attempts; }
   const std::string& cause() const noexcept { return info_.cause; }
   const std::string& backtrace() const noexcept { return info_.backtrace; }
+  std::uint64_t fault_address() const noexcept { return info_.fault_address; }
   const worker_lost_info& info() const noexcept { return info_; }
 
  private:
@@ -175,10 +177,11 @@ struct terminated_info {
   int pid = 0;
   std::string task_name{};
   std::uint64_t task_id = 0;
+  bool cancelled = false;  ///< it had not begun
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& signal& pid& task_name& task_id;
+    archive& signal& pid& task_name& task_id& cancelled;
   }
 };
 

@@ -35,6 +35,11 @@ void pool_start(run&);
 void pool_start_64(run&);
 // loss_rows.cpp
 void worker_lost(run&);
+// limit_rows.cpp
+void limits(run&);
+void apply_limited(run&);
+void map_limited(run&);
+void recycle(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);

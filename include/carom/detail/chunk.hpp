@@ -22,7 +22,7 @@ class CAROM_API chunk_run {
   /// Where the packed values of finished items are collected.
   virtual blob& values() = 0;
   /// Told before an item runs; must be cheap.
-  void begin(std::uint64_t item) noexcept {
+  void begin(std::uint64_t item) {
     if (timed_) [[unlikely]]
       begin_timed(item);
     else
@@ -41,7 +41,7 @@ class CAROM_API chunk_run {
   ~chunk_run() = default;
 
   /// Items have time limits: reads the clock, and does not return once the host has ended an item.
-  virtual void begin_timed(std::uint64_t item) noexcept = 0;
+  virtual void begin_timed(std::uint64_t item) = 0;
 
  private:
   std::atomic<std::uint64_t>* cursor_;
