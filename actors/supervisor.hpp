@@ -146,6 +146,7 @@ class supervisor final : public caf::event_based_actor,
   void take_in(detail::task_node& task, std::int64_t now);
   void enqueue_task(detail::task_node& task, bool first);
   void withdraw(detail::task_node& task, const std::exception_ptr& error);
+  bool cancel_all(const std::vector<detail::task_ref>& chunks, const std::exception_ptr& error);
   bool take_from_worker(detail::task_node& task);
   bool retry(detail::task_node& task);
   void settle(detail::task_node& task, detail::outcome_kind kind);

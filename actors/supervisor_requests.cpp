@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <carom/detail/map_state.hpp>
 #include <carom/errors.hpp>
 
@@ -61,19 +62,39 @@ bool supervisor::take_from_worker(task_node& task) {
   return true;
 }
 
+/// All chunks of a map, or none: one that has begun keeps the others.
+bool supervisor::cancel_all(const std::vector<detail::task_ref>& chunks,
+                            const std::exception_ptr& error) {
+  const std::vector<detail::task_ref> all = chunks;
+  std::vector<task_node*> taken;
+  const bool none_begun = std::all_of(all.begin(), all.end(), [&](const detail::task_ref& chunk) {
+    if (chunk->settled()) return false;
+    if (chunk->at.where == place::queue) return true;
+    if (chunk->at.where != place::worker || !take_from_worker(*chunk.get())) return false;
+    taken.push_back(chunk.get());
+    return true;
+  });
+  if (!none_begun) {
+    for (auto it = taken.rbegin(); it != taken.rend(); ++it) enqueue_task(**it, true);
+    return false;
+  }
+  for (const auto& chunk : all) {
+    if (chunk->at.where == place::queue)
+      withdraw(*chunk.get(), error);
+    else
+      settle_error(*chunk.get(), error);
+  }
+  return true;
+}
+
 bool supervisor::cancel(task_node& task) {
   drain_inbox();
   if (task.settled()) return false;
   if (const auto* extra = task.find_extra(); extra && extra->map) {
-    // A map: all of its chunks, if none has begun.
-    bool none_begun = true;
-    std::vector<detail::task_ref> chunks = extra->map->chunks;
-    for (const auto& chunk : chunks)
-      none_begun &= !chunk->settled() && accepted_by(*chunk.get()) == 0;
-    if (!none_begun) return false;
-    bool all = true;
-    for (const auto& chunk : chunks) all &= cancel(*chunk.get());
-    return all;
+    const bool ended = cancel_all(extra->map->chunks, termination(task, 0, true));
+    if (ended) ++counts_.terminated;
+    later(&supervisor::go_on);
+    return ended;
   }
   const auto error = termination(task, 0, true);
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));

@@ -7,6 +7,7 @@
 #include <carom/init.hpp>
 #include <deque>
 
+#include "runtime/crash_report.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/worker_session.hpp"
 
@@ -53,12 +54,14 @@ class main_thread final : public caf::execution_unit {
 /// The worker: told that there is work, it runs what its page holds.
 class worker final : public caf::event_based_actor {
  public:
-  worker(caf::actor_config& config, main_thread& unit, runtime::worker_session& session)
-      : event_based_actor(config), unit_(&unit), session_(&session) {}
+  worker(caf::actor_config& config, main_thread& unit, runtime::worker_session* session)
+      : event_based_actor(config), unit_(&unit), session_(session) {}
 
   const char* name() const override { return "carom.worker"; }
   caf::behavior make_behavior() override {
-    return {[this](work_atom) { session_->run_tasks(); }};
+    return {[this](work_atom) {
+      if (session_) session_->run_tasks();
+    }};
   }
   void enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) override {
     event_based_actor::enqueue(std::move(what), unit_);
@@ -69,19 +72,34 @@ class worker final : public caf::event_based_actor {
   runtime::worker_session* session_;
 };
 
+/// An actor that lives as a worker's does, up to its first message.
+void rehearse(caf::actor_system& system) {
+  main_thread unit(system);
+  caf::actor_config config{&unit};
+  const caf::actor self = system.spawn_class<worker, caf::no_spawn_options>(config, unit, nullptr);
+  unit.run();
+  caf::anon_send(self, work_atom::value);
+  unit.run();
+  caf::anon_send_exit(self, caf::exit_reason::kill);
+  unit.run();
+}
+
 void boot() {
+  runtime::prepare_crash_reports();
   if (!inherited_system) inherited_system = new quiet_system;
+  runtime::worker_session::rehearse();
+  rehearse(inherited_system->system);
 }
 
 void run_worker(runtime::channel to_host) {
   // A worker forked straight from the host has no such system, or one that is not its own.
-  if (!inherited_system) boot();
+  if (!inherited_system) inherited_system = new quiet_system;
   caf::actor_system& system = inherited_system->system;
   runtime::worker_session session(std::move(to_host));
   session.start();
   main_thread unit(system);
   caf::actor_config config{&unit};
-  const caf::actor self = system.spawn_class<worker, caf::no_spawn_options>(config, unit, session);
+  const caf::actor self = system.spawn_class<worker, caf::no_spawn_options>(config, unit, &session);
   unit.run();
   while (session.wait()) {
     caf::anon_send(self, work_atom::value);

@@ -34,6 +34,7 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
                                    setup.initializer_offset, setup.initializer_arguments);
   setup.has_exit_call =
       put_call(options.on_process_exit, setup.exit_module, setup.exit_offset, setup.exit_arguments);
+  setup.weighed = options.max_memory_per_child || options.memory_limit || options.pool_memory_limit;
   setup.max_memory = options.max_memory_per_child.value_or(0);
   for (const resource_limit& one : options.rlimits)
     setup.rlimits.push_back({one.resource, one.soft, one.hard});

@@ -49,10 +49,6 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 void install_crash_report(crash_report& report) {
   report_here = &report;
-  // The first use of the unwinder loads it, which a handler may not.
-  std::array<const void*, 4> warm_up{};
-  boost::stacktrace::safe_dump_to(warm_up.data(), sizeof warm_up);
-
   void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return;
@@ -67,6 +63,11 @@ void install_crash_report(crash_report& report) {
     if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_DFL)
       ::sigaction(signal, &action, nullptr);
   }
+}
+
+void prepare_crash_reports() {
+  std::array<const void*, 4> frames{};
+  boost::stacktrace::safe_dump_to(frames.data(), sizeof frames);
 }
 
 std::string describe_crash(const crash_report& report) {

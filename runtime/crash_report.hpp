@@ -12,6 +12,9 @@ namespace carom::runtime {
 /// first; it runs on a stack of its own, so that a stack overflow is told too.
 void install_crash_report(crash_report& report);
 
+/// Loads what the handler needs, once, before processes are forked: a handler may not.
+void prepare_crash_reports();
+
 /// A dead worker's report as text, a line for each frame, innermost first; empty if there is none.
 /// Functions are named as far as the module's symbol table names them. The report is not trusted.
 std::string describe_crash(const crash_report& report);

@@ -37,6 +37,14 @@ void set_server_signals() {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
 }
 
+/// The servers have left everything else at its default.
+void worker_signals() {
+  ::signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 /// Closes everything above the standard descriptors but `kept`.
 void keep_only(std::vector<int> kept) {
   std::sort(kept.begin(), kept.end());
@@ -102,7 +110,7 @@ serialization::exited exit_message(std::uint64_t id, const exit_info& info) noex
 
 void run_worker(const server_context& context, int channel_fd, int release_fd) noexcept {
   ::setpgid(0, 0);
-  default_signals();
+  worker_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
   constexpr int worker_channel = first_fd;
   const int release = lift(release_fd, first_fd + 1);

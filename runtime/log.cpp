@@ -20,6 +20,8 @@ std::shared_ptr<spdlog::logger> make_default(const std::string& name) {
 
 struct log_state {
   std::mutex mutex;
+  std::string name = "carom";
+  spdlog::level::level_enum level = spdlog::level::warn;
   std::shared_ptr<spdlog::logger> logger;
 };
 
@@ -34,7 +36,10 @@ log_state*& state() {
 std::shared_ptr<spdlog::logger> log() {
   auto& s = *state();
   std::lock_guard lock(s.mutex);
-  if (!s.logger) s.logger = make_default("carom");
+  if (!s.logger) {
+    s.logger = make_default(s.name);
+    s.logger->set_level(s.level);
+  }
   return s.logger;
 }
 
@@ -48,8 +53,9 @@ namespace runtime {
 
 void restart_log(const std::string& name, int level) {
   auto* fresh = new log_state;
-  fresh->logger = make_default(name);
-  fresh->logger->set_level(static_cast<spdlog::level::level_enum>(level));
+  // Made when it is needed: most workers have nothing to say.
+  fresh->name = name;
+  fresh->level = static_cast<spdlog::level::level_enum>(level);
   state() = fresh;
 }
 

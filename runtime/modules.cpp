@@ -125,7 +125,19 @@ module describe(const dl_phdr_info& loaded) {
   return found;
 }
 
-std::vector<module> loaded_modules() {
+/// How often modules were loaded and unloaded: as long as it is the same, they are the same.
+std::pair<unsigned long long, unsigned long long> load_counts() {
+  std::pair<unsigned long long, unsigned long long> counts;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* out) {
+        *static_cast<decltype(counts)*>(out) = {info->dlpi_adds, info->dlpi_subs};
+        return 1;
+      },
+      &counts);
+  return counts;
+}
+
+std::vector<module> look_at_modules() {
   std::vector<module> found;
   ::dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* out) {
@@ -134,6 +146,24 @@ std::vector<module> loaded_modules() {
       },
       &found);
   return found;
+}
+
+/// The modules of this process. Looking at them touches each: workers inherit what their fork
+/// server saw.
+std::vector<module> loaded_modules() {
+  struct known {
+    std::mutex mutex;
+    std::pair<unsigned long long, unsigned long long> counts;
+    std::vector<module> modules;
+  };
+  static auto* const last = new known;
+  const auto counts = load_counts();
+  std::lock_guard lock(last->mutex);
+  if (last->modules.empty() || last->counts != counts) {
+    last->modules = look_at_modules();
+    last->counts = counts;
+  }
+  return last->modules;
 }
 
 /// Adds what is not known yet; the caller holds the lock.

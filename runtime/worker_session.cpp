@@ -163,6 +163,26 @@ class worker_session::running_chunk final : public detail::chunk_run {
   chunk_pace pace_;
 };
 
+void worker_session::rehearse() {
+  auto [host, worker] = channel::make_pair();
+  const unique_fd memory = make_shared_memory("carom-rehearsal", sizeof(worker_page));
+  setup_message setup;
+  setup.modules.push_back({"build-id", "path"});
+  setup.cpu_affinity.push_back(0);
+  const int fd = memory.get();
+  message received;
+  if (host.send(pack_message(worker_message_kind::setup, setup), std::span(&fd, 1)) ||
+      worker.receive(received, true) || received.fds.empty() ||
+      !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
+    return;
+  setup = unpack_message<setup_message>(received.bytes);
+  const mapping page(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
+  (void)module_count();
+  (void)running().task_id.load();
+  ::fflush(nullptr);
+  ::sched_yield();
+}
+
 worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   receive_setup();
   page_ = reinterpret_cast<worker_page*>(memory_.data());
@@ -174,7 +194,7 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules);
   identity() = {setup_.index, ::getpid(), page_};
-  page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
+  if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   // A process that a task forks does not have the page.
   ::pthread_atfork(nullptr, nullptr, [] {
     identity().page = nullptr;

@@ -17,6 +17,10 @@ namespace carom::runtime {
 /// end with. One per process, on its main thread; a broken host ends the process.
 class worker_session final : worker_segments::requests {
  public:
+  /// Does once, in the process from which workers are forked, what each of them would do for the
+  /// first time: what is resolved, loaded and allocated by that is then inherited.
+  static void rehearse();
+
   /// Receives the set-up message. The process leaves if there is none.
   explicit worker_session(channel to_host);
 

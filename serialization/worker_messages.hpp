@@ -66,6 +66,7 @@ struct setup_message {
   std::uint64_t exit_module = 0;
   std::uint64_t exit_offset = 0;
   std::string exit_arguments;
+  bool weighed = false;          // its memory is looked at
   std::uint64_t max_memory = 0;  // bytes after a task; 0: no limit
   std::vector<rlimit_record> rlimits;
   std::int32_t nice = 0;
@@ -75,7 +76,7 @@ struct setup_message {
   void serialize(Archive& ar, unsigned) {
     ar& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer&
         initializer_module& initializer_offset& initializer_arguments;
-    ar& has_exit_call& exit_module& exit_offset& exit_arguments& max_memory& rlimits& nice&
+    ar& has_exit_call& exit_module& exit_offset& exit_arguments& weighed& max_memory& rlimits& nice&
         cpu_affinity;
   }
 };

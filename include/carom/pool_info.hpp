@@ -30,7 +30,8 @@ struct worker_info {
   std::string task_name{};
   std::chrono::nanoseconds running_for{};
   std::uint32_t waiting = 0;
-  /// Resident memory of its own in bytes, 0 if unknown.
+  /// Resident memory of its own in bytes, 0 if unknown; in a pool with memory limits without what
+  /// it was born with.
   std::uint64_t memory = 0;
   /// A pidfd of the process, readable once it has ended (billiard: process_sentinels); closed with
   /// the last copy. -1 while there is none.

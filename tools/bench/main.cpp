@@ -9,6 +9,7 @@
 
 #include "rows.hpp"
 #include "self_peers.hpp"
+#include "soak.hpp"
 
 namespace {
 
@@ -50,13 +51,17 @@ bool measure(bench::run& run, const std::vector<const bench::row*>& chosen, bool
 int main(int argc, char** argv) {
   // A peer is measured without carom in its process.
   if (const auto status = bench::run_self_peer(argc, argv)) return *status;
+  if (argc > 1 && std::string_view(argv[1]) == "soak") bench::prepare_soak();
   carom::init(argc, argv);
   signal(SIGPIPE, SIG_IGN);  // a peer that died is an error of write()
 
+  if (argc > 1 && std::string_view(argv[1]) == "soak") return bench::soak(argc - 1, argv + 1);
   bench::settings chosen;
   std::vector<std::string> names;
   bool list = false;
-  CLI::App app{"Measures carom beside its peers and the machine's limits."};
+  CLI::App app{
+      "Measures carom beside its peers and the machine's limits. `carom-bench soak` is a test of "
+      "endurance, with options of its own."};
   app.add_option("row", names, "Rows to measure; all by default");
   app.add_flag("--json", chosen.json, "Print JSON lines instead of tables");
   app.add_option("--repetitions", chosen.repetitions, "Repetitions of each measurement")
