@@ -415,11 +415,11 @@ void supervisor::steal(const supervisor_core::theft& from) {
 void supervisor::take_in(task_node& task, std::int64_t now) {
   task.at.queued_ns = now;
   enqueue_task(task, false);
-  const auto* extra = task.find_extra();
+  auto* extra = task.find_extra();
   if (!extra || extra->deadline_ns == 0) return;
-  task.retain();
-  deadlines_.emplace(after_ns(now, extra->deadline_ns), detail::task_ref(&task));
-  due(deadlines_.begin()->first);
+  extra->deadline_at_ns = after_ns(now, extra->deadline_ns);
+  deadlines_.emplace(std::pair(extra->deadline_at_ns, task.id()), &task);
+  due(extra->deadline_at_ns);
 }
 
 void supervisor::enqueue_task(task_node& task, bool first) {
@@ -433,6 +433,8 @@ void supervisor::enqueue_task(task_node& task, bool first) {
 void supervisor::settle(task_node& task, outcome_kind kind) {
   if (handle_->room().limited()) handle_->room().leave(task.admitted_bytes());
   ++settled_;
+  if (const auto* extra = task.find_extra(); extra && extra->deadline_at_ns != 0)
+    deadlines_.erase({extra->deadline_at_ns, task.id()});
   map_progress progress;
   if (task.chunk()) {
     progress = close_chunk(task);

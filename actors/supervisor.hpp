@@ -192,7 +192,7 @@ class supervisor final : public caf::event_based_actor,
   std::int64_t weigh_at_ns_ = never_ns;
   std::int64_t scale_at_ns_ = never_ns;
   std::optional<autoscaler> autoscaler_;
-  std::multimap<std::int64_t, detail::task_ref> deadlines_;
+  std::map<std::pair<std::int64_t, std::uint64_t>, detail::task_node*> deadlines_;  // time, id
   std::multimap<std::int64_t, detail::task_node*> delayed_;  // to be tried again
   std::uint64_t withdrawn_ = 0;                              // that still stand in the queue
   pool_metrics counts_;

@@ -79,7 +79,7 @@ void supervisor::look_around() {
     if (one) due(one->watch.look_at_ns);
   due(weigh_at_ns_);
   due(scale_at_ns_);
-  if (!deadlines_.empty()) due(deadlines_.begin()->first);
+  if (!deadlines_.empty()) due(deadlines_.begin()->first.first);
   if (!delayed_.empty()) due(delayed_.begin()->first);
   if (const auto at = core_.next_start_at()) due(std::max(*at, now + ms));
   if (const auto at = core_.next_token_at(now)) due(*at);
@@ -405,17 +405,16 @@ bool supervisor::stop_for_memory(seat& at, std::uint64_t limit, std::uint64_t fo
 // --- tasks that wait -----------------------------------------------------------------------------
 
 void supervisor::expire_tasks(std::int64_t now) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-    const detail::task_ref task = std::move(deadlines_.begin()->second);
+  while (!deadlines_.empty() && deadlines_.begin()->first.first <= now) {
+    task_node* const task = deadlines_.begin()->second;
     deadlines_.erase(deadlines_.begin());
-    if (task->settled()) continue;
     const auto error = std::make_exception_ptr(
-        timeout_error("task " + std::to_string(task->id()) + " '" + task_label(*task.get()) +
+        timeout_error("task " + std::to_string(task->id()) + " '" + task_label(*task) +
                       "' had not begun by its deadline; it will not run"));
-    if (task->at.where == task_node::place::worker && take_from_worker(*task.get())) {
-      settle_error(*task.get(), error);
+    if (task->at.where == task_node::place::worker && take_from_worker(*task)) {
+      settle_error(*task, error);
     } else if (task->at.where == task_node::place::queue) {
-      withdraw(*task.get(), error);
+      withdraw(*task, error);
     } else {
       continue;
     }

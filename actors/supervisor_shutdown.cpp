@@ -89,9 +89,14 @@ void supervisor::advance_shutdown() {
     for (const auto& one : seats_) {
       if (!one) continue;
       const auto is = core_.state(one->index());
-      if (is != supervisor_core::worker_state::leaving &&
-          is != supervisor_core::worker_state::doomed)
+      if (is == supervisor_core::worker_state::doomed) {
+        // The end of the pool waits for no diagnosis.
+        if (one->watch.signal_at_ns == never_ns) continue;
+        one->watch.signal_at_ns = 0;
+        look_by(*one, 0);
+      } else if (is != supervisor_core::worker_state::leaving) {
         ask_to_leave(*one);
+      }
     }
   if (core_.present() == 0 && dying_.empty()) anon_send(caf::actor(this), finish_atom::value);
 }

@@ -121,6 +121,7 @@ void supervisor::worker_corrupt(seat& from, const char* what) {
   if (from.ordered || !from.broken.empty()) return;
   log()->error("pool '{}': worker {} is ended: {}", options_.name, from.pid(), what);
   from.broken = what;
+  core_.condemn(from.index(), true);  // it gets nothing more, and its death counts
   runtime_->host().signal_group(from.id(), SIGKILL);
 }
 

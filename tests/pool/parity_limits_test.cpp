@@ -315,6 +315,8 @@ TEST_F(Parity, Pool_before_kill_has_time_for_a_diagnosis) {
   EXPECT_EQ(event.task_id, result.id());
   EXPECT_EQ(pool.apply(tasks::square, 3), 9) << "nobody waits for the diagnosis";
   EXPECT_TRUE(carom::test::status_of(event.pid)) << "it may still be looked at";
+  pool.close();
+  pool.join();  // which does not wait for an hour
 }
 
 TEST_F(Parity, Pool_limits_that_are_no_limits) {

@@ -37,7 +37,8 @@ struct task_extra {
   std::function<void(pid_t)> on_start;
   std::function<void(const timeout_event&)> on_timeout;
   std::optional<retry_options> retry;
-  std::int64_t deadline_ns = 0;  // after it was submitted; 0: none
+  std::int64_t deadline_ns = 0;     // after it was submitted; 0: none
+  std::int64_t deadline_at_ns = 0;  // known once it is in the pool
   std::unique_ptr<map_state> map;
 };
 
