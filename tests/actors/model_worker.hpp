@@ -5,13 +5,23 @@
 #include <optional>
 #include <vector>
 
+#include "actors/time_limits.hpp"
+#include "tests/actors/tally.hpp"
+
 namespace carom::test {
 
 /// A task as the simulation sees it: opaque to the core, which must not lose or double it.
 struct model_task {
+  enum class place { queue, worker, nowhere, withdrawn };
+
   bool chunk = false;    // runs on elsewhere when its worker dies
   bool sendable = true;  // otherwise the shell cannot describe it
-  int endings = 0;       // has to become 1
+  int priority = 0;
+  actors::time_limits limits{};
+  int endings = 0;  // has to become 1
+  place where = place::queue;
+  std::uint32_t worker = 0;
+  std::uint64_t position = 0;
 };
 
 /// One worker generation and the page it shares with the host, an act at a time. The rules are
@@ -21,41 +31,46 @@ class model_worker {
  public:
   static constexpr std::uint64_t ring = 512;
 
-  enum class claim { queued, running, done, revoked };
+  enum class claim { queued, running, done, revoked, condemned };
   struct slot {
     model_task* task;
     claim state = claim::queued;
-    bool held = true;  // under way, as far as the host knows
+    bool held = true;          // under way, as far as the host knows
+    bool soft_passed = false;  // has been told to end softly
+    std::int64_t started_ns = 0;
   };
 
   // --- what the worker does ------------------------------------------------------------------
 
-  /// The next thing it would do: claim, finish and leave, show the result. False if it sleeps.
-  bool act() {
-    if (dead || !running_started()) return false;
+  /// The next thing it would do: claim, finish and leave, show the result, go. False if it sleeps.
+  bool act(std::int64_t now_ns) {
+    if (dead || !ready_sent) return false;
     if (unshown_) {
       results.push_back(*unshown_);
       unshown_.reset();
       return true;
     }
-    if (running_) {
-      if (hung) return false;
-      slots[head].state = claim::done;
-      unshown_ = head++;
-      running_ = false;
-      return true;
+    if (running_) return !hung && finish();
+    if (!wants_out && !stalled) {
+      while (head < published && slots[head].state == claim::revoked) ++head;
+      if (head != published) {
+        slots[head].state = claim::running;
+        slots[head].started_ns = now_ns;
+        running_ = true;
+        return true;
+      }
     }
-    while (head < published && slots[head].state == claim::revoked) ++head;
-    if (head == published) return false;
-    slots[head].state = claim::running;
-    running_ = true;
+    if (!told_to_leave || stalled) return false;
+    dead = true;
     return true;
   }
   bool running() const { return running_; }
 
   bool dead = false;
-  bool hung = false;  // the running task does not end
-  bool up = false;
+  bool hung = false;       // the running task does not end
+  bool stalled = false;    // begins nothing
+  bool too_big = false;    // will find so at the end of the task
+  bool wants_out = false;  // and claims nothing any more
   bool ready_sent = false;
   std::uint64_t head = 0;
 
@@ -65,6 +80,7 @@ class model_worker {
     if (slots.size() - seen_head >= ring - 1) return std::nullopt;
     slots.push_back({task});
     ++live;
+    ++given;
     return slots.size() - 1;
   }
   void publish() { published = slots.size(); }
@@ -72,6 +88,13 @@ class model_worker {
   bool revoke(std::uint64_t position) {
     if (slots[position].state != claim::queued) return false;
     slots[position].state = claim::revoked;
+    --given;
+    return true;
+  }
+  bool condemn(std::uint64_t position) {
+    if (slots[position].state != claim::running) return false;
+    slots[position].state = claim::condemned;
+    condemned = true;
     return true;
   }
   /// The host has heard that it is over, or has taken it back.
@@ -85,11 +108,39 @@ class model_worker {
   std::uint64_t published = 0;
   std::uint64_t seen_head = 0;
   std::uint32_t live = 0;
+  std::uint64_t given = 0;  // and not taken back
   std::uint64_t average_ns = 0;
-  bool ordered = false;
+
+  // --- what the host knows of it -------------------------------------------------------------
+
+  bool up = false;             // has run its initializer
+  bool ordered = false;        // its death was
+  bool counts = false;         // it is killed, and that counts as a death
+  bool killed = false;         // a signal is on its way
+  bool condemned = false;      // for one task, which must be the last that it met
+  bool told_to_leave = false;  // its ring is empty and stays so
+  bool to_be_replaced = false;
+  struct verdict {
+    std::uint64_t position;
+    met how;
+    bool whole;
+  };
+  std::optional<verdict> stopped;  // a chunk
+  std::int64_t born_ns = 0;
+  std::int64_t look_at_ns = actors::never_ns;
+  std::uint64_t soft_key = UINT64_MAX;
+  std::uint64_t stood_at = UINT64_MAX;
+  std::int64_t stood_since_ns = 0;
 
  private:
-  bool running_started() const { return ready_sent; }
+  bool finish() {
+    if (slots[head].state == claim::condemned) return false;  // for ever
+    slots[head].state = claim::done;
+    wants_out |= too_big;
+    unshown_ = head++;
+    running_ = false;
+    return true;
+  }
 
   bool running_ = false;
   std::optional<std::uint64_t> unshown_;
