@@ -70,8 +70,8 @@ class seat final : runtime::worker_link::listener {
     std::uint64_t soft_key = 0;  // what was told to end softly
     std::int64_t soft_signal_at_ns = never_ns;
     std::int64_t soft_pause_ns = 0;
-    std::uint64_t seen_head = UINT64_MAX;  // where it stood still
-    std::int64_t seen_since_ns = 0;
+    std::uint64_t stood_at = UINT64_MAX;  // the task before which it stands still
+    std::int64_t stood_since_ns = 0;
     runtime::unique_fd statm;
   } watch;
 

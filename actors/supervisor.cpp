@@ -89,7 +89,7 @@ caf::behavior supervisor::make_behavior() {
   auto& events = runtime_->events();
   balance_timer_ = events.make_timer([this] {
     balance_armed_ = false;
-    if (const auto theft = core_.next_theft(true)) steal(*theft);
+    if (const auto theft = core_.next_theft(true, place())) steal(*theft);
     dispatch();
   });
   shutdown_timer_ = events.make_timer([this] { signal_seats(SIGKILL); });
@@ -240,9 +240,11 @@ std::uint32_t supervisor::drain(seat& from) {
   core_.set_average(from.index(), from.link().header().average_ns.load(std::memory_order_relaxed));
   from.link().release_results(available);
   from.watch_writable();
+  const auto is = core_.state(from.index());
   if (from.link().header().wants_out.load(std::memory_order_acquire) != 0 &&
-      core_.state(from.index()) == supervisor_core::worker_state::ready) {
-    // It has grown too large and claims nothing any more.
+      (is == supervisor_core::worker_state::ready ||
+       is == supervisor_core::worker_state::retiring)) {
+    // It has grown too large and claims nothing any more, not even what it was to finish.
     core_.retire(from.index());
     take_unbegun(from);
   }
@@ -282,25 +284,22 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
 // --- dispatch ------------------------------------------------------------------------------------
 
 void supervisor::dispatch() {
-  place();
+  std::int64_t now = place();
+  if (let_go_of_spare()) now = place();  // whoever stood by may have a place now
+  if (core_.lopsided(now)) balance(now);
   // Whoever has been given its last task is replaced now, not when it leaves.
   if (core_.next_start_at()) fill_seats();
-  let_go_of_spare();
-  if (core_.lopsided()) balance();
   if (core_.drained()) advance_shutdown();
 }
 
-void supervisor::place() {
-  if (core_.pending() == 0) return;
+std::int64_t supervisor::place() {
+  if (core_.pending() == 0) return 0;
   const std::int64_t now = runtime::steady_ns();
-  while (const auto next = core_.next_placement(now)) {
+  for (;;) {
+    if (withdrawn_ != 0) drop_withdrawn();
+    const auto next = core_.next_placement(now);
+    if (!next) break;
     auto& task = *static_cast<task_node*>(next->what);
-    if (task.at.where == task_node::place::withdrawn) {
-      core_.drop_front();
-      --withdrawn_;
-      task.release();
-      continue;
-    }
     seat& to = *seats_[next->worker];
     const auto* extra = task.find_extra();
     runtime::task_frame frame;
@@ -364,6 +363,19 @@ void supervisor::place() {
     weigh_at_ns_ = now;
     due(now);
   }
+  return now;
+}
+
+/// They wait for nobody: neither for a worker nor for a token, or they would hold up the pool's
+/// end.
+void supervisor::drop_withdrawn() {
+  while (void* const front = core_.front()) {
+    auto& task = *static_cast<task_node*>(front);
+    if (task.at.where != task_node::place::withdrawn) return;
+    core_.drop_front();
+    --withdrawn_;
+    task.release();
+  }
 }
 
 void supervisor::retry_full_ring(index w) {
@@ -382,12 +394,12 @@ void supervisor::retry_full_ring(index w) {
   retry_timer_->arm(balance_after);
 }
 
-void supervisor::balance() {
-  if (const auto theft = core_.next_theft(false)) {
+void supervisor::balance(std::int64_t now) {
+  if (const auto theft = core_.next_theft(false, now)) {
     steal(*theft);
-    place();
+    now = place();
   }
-  if (core_.lopsided() && !balance_armed_) {
+  if (core_.lopsided(now) && !balance_armed_) {
     balance_armed_ = true;
     balance_timer_->arm(balance_after);
   }

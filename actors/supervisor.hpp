@@ -76,8 +76,10 @@ class supervisor final : public caf::event_based_actor,
 
   // dispatch
   void dispatch();
-  void place();
-  void balance();
+  /// Gives workers what waits. Says when it did; 0 if nothing waited.
+  std::int64_t place();
+  void drop_withdrawn();
+  void balance(std::int64_t now);
   void steal(const supervisor_core::theft& from);
   void retry_full_ring(index w);
 
@@ -138,7 +140,8 @@ class supervisor final : public caf::event_based_actor,
   void begin_delayed(std::int64_t now);
   void set_target(std::uint32_t processes);
   void scale(std::int64_t now);
-  void let_go_of_spare();
+  /// Says whether anybody was told to leave.
+  bool let_go_of_spare();
   void go_on();
   void ask_to_leave(seat& at);
 

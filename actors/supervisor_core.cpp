@@ -81,6 +81,7 @@ supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64
   set_state(w, worker_state::none);
   --present_;
   if (ending()) return verdict::none;
+  seat_standby();
   if (!expected) {
     restart_intensity& counted = was_ready ? restarts_ : start_burst_;
     const std::uint32_t before = counted.count();
@@ -90,7 +91,6 @@ supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64
     }
     backoff_.died(now_ns);
   }
-  seat_standby();
   return drained() ? verdict::none : verdict::restart;
 }
 
@@ -145,8 +145,9 @@ std::optional<supervisor_core::worker_index> supervisor_core::find(worker_state 
 
 std::optional<supervisor_core::worker_index> supervisor_core::next_leaver() {
   if (ending()) return std::nullopt;
+  roll_on();
   // Those that start are seen to when they are up.
-  while (standby_.size() + seated_ - retiring_ > wanted()) {
+  while (up() > wanted()) {
     if (!standby_.empty()) return standby_.back();
     if (const auto one = find(worker_state::ready, true)) return one;
     const auto busy = find(worker_state::ready, false);
@@ -170,31 +171,26 @@ void supervisor_core::set_target(std::uint32_t processes) {
 
 void supervisor_core::restart_all() {
   for (worker& one : workers_) {
+    one.spent = false;  // whoever retires goes, even if it is robbed of its last task
     if (one.stale || (one.state != worker_state::ready && one.state != worker_state::standby))
       continue;
     one.stale = true;
     ++stale_;
   }
-  roll_on();
 }
 
-/// A worker that stands by is there to take the place of one that is to be replaced.
+/// Where there are enough without them, those that are to be replaced go: first who stands by, then
+/// who has least to do.
 void supervisor_core::roll_on() {
-  if (stale_ == 0 || standby_.empty()) return;
-  std::optional<worker_index> old;
-  for (worker_index w = 0; w < workers_.size(); ++w) {
-    if (!workers_[w].stale) continue;
-    if (workers_[w].state == worker_state::standby) {
-      old = w;
-      break;
-    }
-    if (!old || workers_[w].live < workers_[*old].live) old = w;
-  }
-  if (!old) return;
-  if (workers_[*old].state == worker_state::standby)
+  const auto missed = [this](worker_index w) {
+    return 2 * workers_[w].live + (workers_[w].state == worker_state::ready);
+  };
+  while (stale_ != 0 && up() > target_) {
+    std::optional<worker_index> old;
+    for (worker_index w = 0; w < workers_.size(); ++w)
+      if (workers_[w].stale && (!old || missed(w) < missed(*old))) old = w;
     set_state(*old, worker_state::retiring);  // `next_leaver` finds it
-  else
-    retire(*old);
+  }
 }
 
 // --- tasks ---------------------------------------------------------------------------------------
@@ -215,19 +211,17 @@ bool supervisor_core::hungry(const worker& w) const {
 }
 
 void supervisor_core::list_if_hungry(worker_index w) {
-  worker& one = workers_[w];
-  if (one.listed || !hungry(one)) return;
-  one.listed = true;
-  // An idle one first: its caches are the warmest of those that wait.
-  if (one.live == 0)
-    hungry_.push_front(w);
-  else
-    hungry_.push_back(w);
+  const worker& one = workers_[w];
+  // An idle one first, and of several the last: its caches are the warmest of those that wait.
+  if (one.live != 0) {
+    if (!hungry_.holds(w) && hungry(one)) hungry_.to_back(w);
+  } else if (hungry(one)) {
+    hungry_.to_front(w);
+  }
 }
 
 void supervisor_core::unlist(worker_index w) {
-  if (workers_[w].listed) std::erase(hungry_, w);
-  workers_[w].listed = false;
+  hungry_.leave(w);
   if (giving_ == w) share_ = 0;
 }
 
@@ -244,8 +238,16 @@ void supervisor_core::change_live(worker& w, std::int32_t by) {
   }
 }
 
+void supervisor_core::end_turn() {
+  if (std::exchange(share_, 0) != 0) list_if_hungry(giving_);
+}
+
 std::optional<supervisor_core::placement> supervisor_core::next_placement(std::int64_t now_ns) {
-  if (pending_.empty() || ending() || !rate_.has_token(now_ns)) return std::nullopt;
+  if (pending_.empty() || ending() || !rate_.has_token(now_ns)) {
+    // What comes later is shared anew: by then somebody else may idle.
+    end_turn();
+    return std::nullopt;
+  }
   // What the worker has told meanwhile may have made its window smaller, and a task that never
   // ends keeps its place in the ring.
   if (share_ != 0) {
@@ -257,11 +259,11 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement(std::i
     const auto waiting = static_cast<std::uint32_t>(hungry_.size());
     giving_ = hungry_.front();
     hungry_.pop_front();
-    worker& next = workers_[giving_];
-    next.listed = false;
+    const worker& next = workers_[giving_];
     if (!hungry(next) || next.tasks[next.tail % ring]) continue;
-    // Rounded down: the first tasks of a short queue begin first, each on a worker of its own.
-    const std::uint64_t fair = pending_.size() / waiting;
+    // Rounded down: the first tasks of a short queue begin first, each on a worker of its own. How
+    // many tokens there are is not known: one each.
+    const std::uint64_t fair = rate_.limited() ? 1 : pending_.size() / waiting;
     share_ = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(fair, 1, std::max(window(next), next.live + 1) - next.live));
   }
@@ -279,8 +281,8 @@ void supervisor_core::placed(std::uint64_t position, std::int64_t now_ns) {
   ++to.given;
   if (--share_ == 0) list_if_hungry(w);
   if (to.given == to.budget) {
+    to.spent = !to.stale;
     set_state(w, worker_state::retiring);
-    to.spent = true;
   }
 }
 
@@ -326,8 +328,9 @@ std::vector<supervisor_core::taken> supervisor_core::take_back(worker_index w) {
 
 // --- stealing ------------------------------------------------------------------------------------
 
-std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck) const {
-  if (!lopsided()) return std::nullopt;
+std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck,
+                                                                  std::int64_t now_ns) const {
+  if (!lopsided(now_ns)) return std::nullopt;
   std::optional<theft> best;
   std::uint32_t most = 1;
   for (worker_index w = 0; w < workers_.size(); ++w) {
@@ -353,6 +356,9 @@ supervisor_core::task supervisor_core::stolen(worker_index w, std::uint64_t posi
     from.spent = false;
     set_state(w, worker_state::ready);
   }
+  // One that is left with nothing will finish nothing that would bring it here. One that keeps some
+  // waits: what was stolen from it is not for it.
+  if (from.live == 0) list_if_hungry(w);
   return taken;
 }
 

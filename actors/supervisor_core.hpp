@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "actors/hungry_line.hpp"
 #include "actors/pending_tasks.hpp"
 #include "actors/rate_limiter.hpp"
 #include "actors/restart_backoff.hpp"
@@ -108,7 +109,9 @@ class supervisor_core {
   void placed(std::uint64_t position, std::int64_t now_ns = 0);
   /// The worker's ring is full.
   void refused();
-  /// The task is not to be sent at all; the caller ends it.
+  /// The task whose turn it is; null if none waits.
+  task front() const { return pending_.empty() ? nullptr : pending_.front(); }
+  /// It is not to be sent at all; the caller ends it.
   void drop_front() { pending_.pop_front(); }
   /// When the rate limit lets the next task go; nothing if it holds none back.
   std::optional<std::int64_t> next_token_at(std::int64_t now_ns) const;
@@ -131,6 +134,8 @@ class supervisor_core {
     task what;
   };
   std::vector<taken> take_back(worker_index w);
+  /// One of those had not begun: it does not count against the rate limit.
+  void not_begun() { rate_.give_back(); }
   /// Takes the whole queue: the pool ends.
   std::vector<task> take_pending() { return pending_.take_all(); }
 
@@ -143,8 +148,8 @@ class supervisor_core {
   };
   /// Whom to steal from; nothing if nobody idles, or nobody has tasks to spare. A victim whose
   /// spare tasks take less than they cost to move is left alone unless `stuck`: it has not
-  /// finished anything since the last look.
-  std::optional<theft> next_theft(bool stuck) const;
+  /// finished anything since the last look. The clock matters under a rate limit only.
+  std::optional<theft> next_theft(bool stuck, std::int64_t now_ns = 0) const;
   /// The shell has taken back what stood at `position` and was not begun; it is under way no more.
   task stolen(worker_index w, std::uint64_t position);
   /// The shell has ended what runs at `position`, whose worker is to die for it.
@@ -154,8 +159,11 @@ class supervisor_core {
     return workers_[w].tail > ring ? workers_[w].tail - ring : 0;
   }
   std::uint64_t tail(worker_index w) const { return workers_[w].tail; }
-  /// Whether some worker idles while another has tasks that it has not begun.
-  bool lopsided() const { return idle_ != 0 && spare_ != 0 && pending_.empty(); }
+  /// Whether some worker idles while another has tasks that it has not begun, and nothing in the
+  /// queue may go to it now.
+  bool lopsided(std::int64_t now_ns = 0) const {
+    return idle_ != 0 && spare_ != 0 && (pending_.empty() || !rate_.has_token(now_ns));
+  }
   /// A worker had begun a task: that resets the count of deaths.
   void accepted() { restarts_.accepted(); }
   /// After `give_up`: how many deaths were one too many.
@@ -180,7 +188,6 @@ class supervisor_core {
   struct worker {
     worker_state state = worker_state::none;
     bool was_ready = false;
-    bool listed = false;  // in hungry_
     bool counts = false;  // doomed, and its death is no order of the pool's
     bool stale = false;   // to be replaced by `restart_all`
     bool spent = false;   // retiring only because it has had its last task
@@ -192,6 +199,7 @@ class supervisor_core {
     std::array<task, ring> tasks{};
   };
 
+  void end_turn();
   std::uint32_t window(const worker& w) const;
   bool hungry(const worker& w) const;
   void list_if_hungry(worker_index w);
@@ -201,6 +209,8 @@ class supervisor_core {
   void set_state(worker_index w, worker_state to);
   void seat_standby();
   void roll_on();
+  /// Those that are to stay and have run their initializers.
+  std::size_t up() const { return standby_.size() + seated_ - retiring_; }
   std::uint32_t wanted() const { return target_ + (stale_ != 0 ? 1 : 0); }
   bool may_start() const { return !ending() && !drained() && serving_ < wanted(); }
   std::uint64_t next_budget();
@@ -221,7 +231,7 @@ class supervisor_core {
   std::uint64_t started_ = 0;
   std::deque<worker_index> standby_;
   pending_tasks<task> pending_;
-  std::deque<worker_index> hungry_;
+  hungry_line hungry_;
   worker_index giving_ = 0;
   std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
   std::uint32_t deaths_ = 0;

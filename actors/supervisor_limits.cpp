@@ -140,7 +140,9 @@ std::int64_t supervisor::look_at_tasks(seat& at, std::int64_t now) {
   auto& ring = at.link().tasks();
   std::int64_t again = never_ns;
   bool running = false;
-  for (std::uint64_t position = std::max(core_.first(w), ring.head()); position < core_.tail(w);
+  const std::uint64_t tail = core_.tail(w);
+  std::uint64_t first = ~tail;  // that it has not begun; of none, another each time it gets one
+  for (std::uint64_t position = std::max(core_.first(w), ring.head()); position < tail;
        ++position) {
     auto* task = static_cast<task_node*>(core_.at(w, position));
     if (!task) continue;
@@ -150,21 +152,27 @@ std::int64_t supervisor::look_at_tasks(seat& at, std::int64_t now) {
       again = std::min(again, look_at_running(at, position, *task, claim.started_ns, now));
       if (core_.state(w) == supervisor_core::worker_state::doomed) return again;
     } else {
+      if (claim.state == runtime::claim_state::queued) first = std::min(first, position);
       again = std::min(again, after_ns(now, limits_of(*task).first_ns()));
     }
   }
   auto& watch = at.watch;
   if (running) {
-    watch.seen_head = UINT64_MAX;
+    watch.stood_at = UINT64_MAX;
     return std::min(again, after_ns(now, claim_deadline_ns_));
   }
-  // It has tasks and runs none: it is between two, or it hangs.
-  if (watch.seen_head != ring.head()) {
-    watch.seen_head = ring.head();
-    watch.seen_since_ns = now;
+  // It has tasks and runs none: it is between two, or it hangs, which shows in the task that it
+  // does not begin. Its ring's head says less: it also stands still while there is nothing to do.
+  if (watch.stood_at != first) {
+    watch.stood_at = first;
+    watch.stood_since_ns = now;
   }
-  const std::int64_t hung_at = after_ns(watch.seen_since_ns, claim_deadline_ns_);
+  const std::int64_t hung_at = after_ns(watch.stood_since_ns, claim_deadline_ns_);
   if (now < hung_at) return std::min(again, hung_at);
+  // What it has begun just now is not to meet the kill; once all is taken back it can begin
+  // nothing.
+  take_unbegun(at);
+  if (first < tail && core_.live(w) != 0) return std::min(again, now + soon_ns);
   rule_hung(at);
   return never_ns;
 }
@@ -335,7 +343,6 @@ void supervisor::rule_hung(seat& at) {
   log()->error("pool '{}': worker {} has a task and does nothing: it is killed", options_.name,
                at.pid());
   at.cause = "it began no task within pool_options::claim_deadline";
-  take_unbegun(at);
   core_.condemn(at.index(), true);
   runtime_->host().signal_group(at.id(), SIGKILL);
   later(&supervisor::fill_seats);
@@ -459,11 +466,14 @@ void supervisor::scale(std::int64_t now) {
   scale_at_ns_ = after_ns(now, options_.autoscale->interval.count());
 }
 
-void supervisor::let_go_of_spare() {
+bool supervisor::let_go_of_spare() {
+  bool any = false;
   while (const auto w = core_.next_leaver()) {
     ask_to_leave(*seats_[*w]);
     ++counts_.recycled_workers;
+    any = true;
   }
+  return any;
 }
 
 }  // namespace carom::actors

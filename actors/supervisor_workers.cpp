@@ -184,6 +184,7 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
     const auto claim = ring.look(position);
     const bool begun = !sane || position < ring.head() || claim.state != claim_state::queued;
     if (!begun) {
+      core_.not_begun();
       back.push_back(task);
       continue;
     }

@@ -17,7 +17,8 @@ class dice {
     z = (z ^ z >> 27) * 0x94d049bb133111eb;
     return z ^ z >> 31;
   }
-  std::uint64_t below(std::uint64_t count) { return roll() % count; }
+  /// Less than `count`, which is less than 2^32: no division.
+  std::uint64_t below(std::uint64_t count) { return (roll() >> 32) * count >> 32; }
   bool chance(std::uint64_t percent) { return below(100) < percent; }
   template <class T>
   T one_of(std::initializer_list<T> choices) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 
+#include "actors/autoscaler.hpp"
 #include "actors/restart_backoff.hpp"
 #include "tests/actors/model_worker.hpp"
 
@@ -52,6 +53,8 @@ class model_rate {
     begin_span(now_ns);
     --net_;
   }
+  /// Whether one more would not be one too many.
+  bool may_take(std::int64_t now_ns) const { return model_rate(*this).take(now_ns); }
 
  private:
   /// The span in which there may be least is the one that began where this was lowest.
@@ -63,6 +66,33 @@ class model_rate {
   std::int64_t burst_;
   std::int64_t net_ = 0;
   std::int64_t lowest_ = INT64_MAX / 2;
+};
+
+/// How many workers there are to be after a look at the queue.
+class model_scaling {
+ public:
+  explicit model_scaling(const actors::autoscaler::rule& rule) : rule_(rule) {}
+
+  std::uint32_t look(std::uint32_t target, bool waiting, bool idle, bool all_started,
+                     std::int64_t now_ns) {
+    if (!waiting && idle) {
+      if (now_ns < spare_at_ns_) spare_at_ns_ = std::min(spare_at_ns_, now_ns + rule_.idle_ns);
+    } else {
+      spare_at_ns_ = INT64_MAX;
+    }
+    int by = 0;
+    if (waiting && !idle && all_started) by = 1;
+    if (now_ns >= spare_at_ns_ && target > rule_.min) {
+      by = -1;
+      spare_at_ns_ = now_ns + rule_.idle_ns;
+    }
+    const auto wanted = static_cast<std::uint32_t>(static_cast<int>(target) + by);
+    return std::min(std::max(wanted, rule_.min), rule_.max);
+  }
+
+ private:
+  actors::autoscaler::rule rule_;
+  std::int64_t spare_at_ns_ = INT64_MAX;  // one goes if somebody idles all the time till then
 };
 
 /// When the next worker may start, as the options say it: chance may only make it earlier.

@@ -12,11 +12,15 @@ namespace carom::test {
 
 /// A task as the simulation sees it: opaque to the core, which must not lose or double it.
 struct model_task {
-  enum class place { queue, worker, nowhere, withdrawn };
+  enum class place { queue, worker, delayed, nowhere, withdrawn };
 
   bool chunk = false;    // runs on elsewhere when its worker dies
   bool sendable = true;  // otherwise the shell cannot describe it
+  bool heeds = false;    // ends when its soft limit has passed
   int priority = 0;
+  int retries = 0;  // how often it may begin again when its worker was lost
+  std::int64_t retry_after_ns = 0;
+  std::int64_t takes_ns = 0;
   actors::time_limits limits{};
   int endings = 0;  // has to become 1
   place where = place::queue;
@@ -37,7 +41,11 @@ class model_worker {
     claim state = claim::queued;
     bool held = true;          // under way, as far as the host knows
     bool soft_passed = false;  // has been told to end softly
+    std::int64_t placed_ns = 0;
     std::int64_t started_ns = 0;
+    bool over(std::int64_t now_ns) const {
+      return now_ns - started_ns >= task->takes_ns || (soft_passed && task->heeds);
+    }
   };
 
   // --- what the worker does ------------------------------------------------------------------
@@ -50,7 +58,7 @@ class model_worker {
       unshown_.reset();
       return true;
     }
-    if (running_) return !hung && finish();
+    if (running_) return !hung && slots[head].over(now_ns) && finish(now_ns);
     if (!wants_out && !stalled) {
       while (head < published && slots[head].state == claim::revoked) ++head;
       if (head != published) {
@@ -73,12 +81,13 @@ class model_worker {
   bool wants_out = false;  // and claims nothing any more
   bool ready_sent = false;
   std::uint64_t head = 0;
+  std::int64_t finished_ns = 0;  // the last time
 
   // --- what the host does --------------------------------------------------------------------
 
-  std::optional<std::uint64_t> write(model_task* task) {
+  std::optional<std::uint64_t> write(model_task* task, std::int64_t now_ns) {
     if (slots.size() - seen_head >= ring - 1) return std::nullopt;
-    slots.push_back({task});
+    slots.push_back({.task = task, .placed_ns = now_ns});
     ++live;
     ++given;
     return slots.size() - 1;
@@ -118,6 +127,8 @@ class model_worker {
   bool counts = false;         // it is killed, and that counts as a death
   bool killed = false;         // a signal is on its way
   bool condemned = false;      // for one task, which must be the last that it met
+  bool broken = false;         // it wrote what cannot be: nothing it says is heard any more
+  bool full = false;           // it idles, but its ring has had no room
   bool told_to_leave = false;  // its ring is empty and stays so
   bool to_be_replaced = false;
   struct verdict {
@@ -133,9 +144,10 @@ class model_worker {
   std::int64_t stood_since_ns = 0;
 
  private:
-  bool finish() {
+  bool finish(std::int64_t now_ns) {
     if (slots[head].state == claim::condemned) return false;  // for ever
     slots[head].state = claim::done;
+    finished_ns = now_ns;
     wants_out |= too_big;
     unshown_ = head++;
     running_ = false;

@@ -30,12 +30,14 @@ void simulation::look_around() {
   watch_at_ns_ = never_ns;
   for (index w = 0; w < seats_.size(); ++w)
     if (seats_[w] && seats_[w]->look_at_ns <= now_ns_) look(w);
+  begin_delayed();
   if (scale_at_ns_ <= now_ns_) scale();
   fill_seats();
   dispatch();
   for (const auto& one : seats_)
     if (one) due(one->look_at_ns);
   due(scale_at_ns_);
+  if (!delayed_.empty()) due(delayed_.begin()->first);
   if (const auto at = core_.next_start_at()) due(std::max(*at, now_ns_ + 1));
   if (const auto at = core_.next_token_at(now_ns_)) due(*at);
 }
@@ -68,10 +70,12 @@ std::int64_t simulation::look_at_start(index w) {
 std::int64_t simulation::look_at_tasks(index w) {
   drain(w);
   model_worker& at = *seats_[w];
-  if (core_.live(w) == 0) return never_ns;
+  if (at.broken || core_.live(w) == 0) return never_ns;
   std::int64_t again = never_ns;
   bool running = false;
-  for (std::uint64_t position = std::max(core_.first(w), at.seen_head); position < core_.tail(w);
+  const std::uint64_t tail = core_.tail(w);
+  std::uint64_t first = ~tail;
+  for (std::uint64_t position = std::max(core_.first(w), at.seen_head); position < tail;
        ++position) {
     auto* task = static_cast<model_task*>(core_.at(w, position));
     if (!task) continue;
@@ -81,6 +85,7 @@ std::int64_t simulation::look_at_tasks(index w) {
       again = std::min(again, look_at_running(w, position, *task));
       if (core_.state(w) == worker_state::doomed) return again;
     } else {
+      if (at.slots[position].state == claim::queued) first = std::min(first, position);
       again = std::min(again, after_ns(now_ns_, task->limits.first_ns()));
     }
   }
@@ -88,12 +93,22 @@ std::int64_t simulation::look_at_tasks(index w) {
     at.stood_at = UINT64_MAX;
     return std::min(again, after_ns(now_ns_, claim_deadline_ns_));
   }
-  if (at.stood_at != at.seen_head) {
-    at.stood_at = at.seen_head;
+  if (at.stood_at != first) {
+    at.stood_at = first;
     at.stood_since_ns = now_ns_;
   }
   const std::int64_t hung_at = after_ns(at.stood_since_ns, claim_deadline_ns_);
   if (now_ns_ < hung_at) return std::min(again, hung_at);
+  if (dice_.chance(50)) at.act(now_ns_);
+  take_unbegun(w);
+  if (first < tail && core_.live(w) != 0) {
+    ++seen_[met::begun_too_late];
+    return std::min(again, now_ns_ + soon_ns);
+  }
+  const std::int64_t placed_ns = first < tail ? at.slots[first].placed_ns : 0;
+  must(now_ns_ - std::max(placed_ns, at.finished_ns) >= claim_deadline_ns_,
+       "nobody hangs who has not had a task for so long");
+  must(!at.running(), "who hangs runs nothing that the kill could meet");
   rule_hung(w);
   return never_ns;
 }
@@ -182,8 +197,15 @@ void simulation::kill(index w) {
   fill_later_ = true;
 }
 
+void simulation::begin_delayed() {
+  while (!delayed_.empty() && delayed_.begin()->first <= now_ns_) {
+    model_task* const task = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    enqueue(*task, true);
+  }
+}
+
 void simulation::rule_hung(index w) {
-  take_unbegun(w);
   core_.condemn(w, true);
   seats_[w]->counts = seats_[w]->killed = true;
   fill_later_ = true;
@@ -207,6 +229,7 @@ bool simulation::cancel(model_task& task) {
       take_unbegun_one(task.worker, task.position);
       end(task, met::cancelled);
       break;
+    case model_task::place::delayed:
     case model_task::place::nowhere:
     case model_task::place::withdrawn: return false;
   }
@@ -215,7 +238,13 @@ bool simulation::cancel(model_task& task) {
 }
 
 void simulation::stop(model_task& task) {
-  if (task.endings != 0 || cancel(task) || task.where != model_task::place::worker) return;
+  if (task.endings != 0 || cancel(task)) return;
+  if (task.where == model_task::place::delayed) {
+    std::erase_if(delayed_, [&](const auto& one) { return one.second == &task; });
+    end(task, met::stopped);
+    go_on_later_ = true;
+  }
+  if (task.where != model_task::place::worker) return;
   act_between();
   if (stop_running(task.worker, task.position, task, met::stopped, dice_.chance(50)))
     go_on_later_ = true;
@@ -234,16 +263,11 @@ void simulation::scale() {
   const std::uint32_t before = core_.target();
   const std::uint32_t serving = core_.serving();
   const std::uint64_t waiting = core_.pending() - withdrawn_;
-  const bool idle = core_.idle() != 0;
   const std::uint32_t after = autoscaler_->look(before, waiting, core_.idle(), serving, now_ns_);
-  must(after >= scaling_.min && after <= scaling_.max, "a pool is scaled within its bounds");
-  if (before >= scaling_.min && before <= scaling_.max) {
-    must(after <= before || (after == before + 1 && waiting != 0 && !idle),
-         "one more at a time, where tasks wait and nobody idles");
-    must(after >= before || (after == before - 1 && waiting == 0 && idle),
-         "one less at a time, where somebody idles");
-    spares_idle_ = after < before && serving <= before;
-  }
+  must(after == scaling_->look(before, waiting != 0, core_.idle() != 0, serving >= before, now_ns_),
+       "one more at a time where tasks wait and nobody idles, one less where somebody idles long");
+  // Whoever has made it larger than its rule allows may lose busy ones.
+  spares_idle_ = after + 1 == before && core_.idle() != 0 && waiting == 0 && serving <= before;
   seen_[met::scaled_up] += after > before;
   seen_[met::scaled_down] += after < before;
   set_target(after);

@@ -3,7 +3,7 @@
 
 #include "tests/actors/simulation.hpp"
 
-// The shell's part, function by function as in actors/supervisor*.cpp; `must` says what the core
+// The shell's part, function by function as in actors/supervisor.cpp; `must` says what the core
 // owes it.
 namespace carom::test {
 
@@ -32,26 +32,6 @@ std::uint32_t simulation::window(index w) const {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(1'000'000 / average, 2, 256));
 }
 
-void simulation::fill_seats() {
-  fill_later_ = false;
-  if (giving_up_) return;
-  while (const auto place = core_.next_start(now_ns_)) {
-    if (seats_.size() <= *place) seats_.resize(*place + std::size_t{1});
-    must(!seats_[*place], "a worker starts where there is none");
-    must(core_.state(*place) == worker_state::starting, "it is starting");
-    must(now_ns_ >= backoff_.earliest_ns(), "nobody starts sooner after a death than is allowed");
-    seats_[*place] = std::make_unique<model_worker>();
-    seats_[*place]->born_ns = now_ns_;
-    look_by(*seats_[*place], actors::after_ns(now_ns_, start_timeout_ns_));
-  }
-  if (const auto at = core_.next_start_at()) {
-    must(*at > now_ns_, "who may start now is started");
-    must(*at <= backoff_.latest_ns(), "nobody has to wait longer than the options say");
-    due(*at);
-    ++seen_[met::waits_for_start];
-  }
-}
-
 void simulation::go_on() {
   go_on_later_ = false;
   dispatch();
@@ -59,36 +39,49 @@ void simulation::go_on() {
 
 void simulation::dispatch() {
   place();
+  if (let_go_of_spare()) place();  // whoever stood by may have a place now
+  if (core_.lopsided(now_ns_)) balance();
   if (core_.next_start_at()) fill_seats();
-  let_go_of_spare();
-  place();  // whoever stood by may have a place now
-  if (core_.lopsided()) balance();
   if (core_.drained()) advance_shutdown();
   nothing_waits_needlessly();
 }
 
 void simulation::place() {
   std::vector<index> touched;
-  while (const auto next = core_.next_placement(now_ns_)) place_one(*next, touched);
+  const auto dropped = [this] { return seen_[met::tombstones] + seen_[met::unsendable]; };
+  const std::uint64_t dropped_before = dropped();
+  for (;;) {
+    drop_withdrawn();
+    const auto next = core_.next_placement(now_ns_);
+    if (!next) break;
+    place_one(*next, touched);
+  }
+  // What is dropped has been counted on when the rest was shared.
+  if (dropped() == dropped_before) given_fairly(touched);
   for (const index w : touched)
     if (seats_[w]) seats_[w]->publish();
   if (const auto at = core_.next_token_at(now_ns_)) {
-    must(*at > now_ns_, "a token that is there is not waited for");
+    must(!rate_.may_take(now_ns_) && !rate_.may_take(*at - 1) && rate_.may_take(*at),
+         "a token is not waited for longer than the rate limit says");
     due(*at);
     ++seen_[met::waits_for_token];
+  }
+}
+
+void simulation::drop_withdrawn() {
+  while (auto* const task = static_cast<model_task*>(core_.front())) {
+    must(task == pending_.front(), "it knows whose turn it is");
+    if (task->where != model_task::place::withdrawn) return;
+    core_.drop_front();
+    pending_.pop_front();
+    --withdrawn_;
+    ++seen_[met::tombstones];
   }
 }
 
 void simulation::place_one(const supervisor_core::placement& next, std::vector<index>& touched) {
   auto* task = static_cast<model_task*>(next.what);
   must(!pending_.empty() && task == pending_.front(), "tasks are placed in the queue's order");
-  if (task->where == model_task::place::withdrawn) {
-    core_.drop_front();
-    pending_.pop_front();
-    --withdrawn_;
-    ++seen_[met::tombstones];
-    return;
-  }
   must(task->endings == 0 && task->where == model_task::place::queue, "what is placed has waited");
   must(core_.state(next.worker) == worker_state::ready, "only a ready worker gets tasks");
   must(seats_[next.worker] && seats_[next.worker]->up, "it is there and has said so");
@@ -101,12 +94,12 @@ void simulation::place_one(const supervisor_core::placement& next, std::vector<i
     end(*task, met::unsendable);
     return;
   }
-  const auto position = dice_.chance(no_room_) ? std::nullopt : to.write(task);
+  const auto position = dice_.chance(no_room_) ? std::nullopt : to.write(task, now_ns_);
   if (!position) {
     to.refresh();
     core_.refused();
     ++seen_[met::refused];
-    if (to.live == 0) retry_armed_ = true;
+    if (to.live == 0) retry_armed_ = to.full = true;
     return;
   }
   must(*position < supervisor_core::ring || !to.slots[*position - supervisor_core::ring].held,
@@ -125,27 +118,40 @@ void simulation::place_one(const supervisor_core::placement& next, std::vector<i
   touched.push_back(next.worker);
 }
 
-void simulation::let_go_of_spare() {
-  const auto retiring = [this] {
-    std::uint32_t count = 0;
-    for (index w = 0; w < seats_.size(); ++w) count += core_.state(w) == worker_state::retiring;
-    return count;
+bool simulation::let_go_of_spare() {
+  struct counts {
+    std::uint32_t up = 0;
+    std::uint32_t busy = 0;  // and not to be replaced: those may be busy when they retire
   };
-  const std::uint32_t before = retiring();
-  std::uint32_t gone = 0;
+  const auto count = [this] {
+    counts all;
+    for (index w = 0; w < seats_.size(); ++w) {
+      const auto is = core_.state(w);
+      all.up += is == worker_state::ready || is == worker_state::standby;
+      all.busy += is == worker_state::ready && seats_[w]->live != 0 && !seats_[w]->to_be_replaced;
+    }
+    return all;
+  };
+  const counts before = count();
+  bool any = false;
   while (const auto w = core_.next_leaver()) {
     must(seats_[*w] && seats_[*w]->live == 0, "who is told to leave has nothing to do");
     must(core_.state(*w) == worker_state::standby || core_.state(*w) == worker_state::ready ||
              core_.state(*w) == worker_state::retiring,
          "who is told to leave is there");
-    gone += core_.state(*w) == worker_state::retiring;
     ask_to_leave(*w);
     ++seen_[met::left];
+    any = true;
   }
-  const std::uint32_t drained = retiring() + gone - before;
+  if (ends()) return any;
+  const counts after = count();
+  must(after.up == std::min(before.up, core_.target()),
+       "all go that are too many, and nobody whom there is none for");
+  const std::uint32_t drained = before.busy - after.busy;
   must(!spares_idle_ || drained == 0, "the autoscaler takes no busy worker away");
   spares_idle_ = false;
   seen_[met::drained] += drained;
+  return any;
 }
 
 void simulation::ask_to_leave(index w) {
@@ -156,24 +162,27 @@ void simulation::ask_to_leave(index w) {
 }
 
 void simulation::balance() {
-  if (const auto theft = core_.next_theft(false)) {
+  if (const auto theft = core_.next_theft(false, now_ns_)) {
     steal(*theft);
     place();
   }
-  if (core_.lopsided()) balance_armed_ = true;
+  if (core_.lopsided(now_ns_)) balance_armed_ = true;
 }
 
 void simulation::balance_timer() {
   balance_armed_ = false;
-  if (const auto theft = core_.next_theft(true)) steal(*theft);
+  place();
+  if (const auto theft = core_.next_theft(true, now_ns_)) steal(*theft);
   dispatch();
 }
 
 void simulation::steal(const supervisor_core::theft& from) {
   must(seats_[from.victim] != nullptr, "a victim is there");
   model_worker& victim = *seats_[from.victim];
+  must(!victim.killed, "nothing is taken from who is being killed: that has been done, or may not");
   must(from.count >= 1 && from.count < victim.live, "a victim keeps at least one task");
-  must(pending_.empty(), "nothing is stolen while tasks wait for anybody");
+  must(pending_.empty() || core_.next_token_at(now_ns_),
+       "nothing is stolen while what waits may go to whoever idles");
   std::uint32_t wanted = from.count;
   for (std::uint64_t position = core_.tail(from.victim); position-- > victim.seen_head && wanted;) {
     auto* task = static_cast<model_task*>(core_.at(from.victim, position));
@@ -207,6 +216,7 @@ void simulation::retry_timer() {
   for (index w = 0; w < seats_.size(); ++w)
     if (seats_[w]) {
       seats_[w]->refresh();
+      seats_[w]->full = false;
       core_.try_again(w);
     }
   dispatch();
@@ -220,6 +230,7 @@ void simulation::poll() {
 
 std::uint64_t simulation::drain(index w) {
   model_worker& from = *seats_[w];
+  if (from.broken) return 0;
   const std::uint64_t available = from.results.size();
   for (std::uint64_t i = 0; i < available; ++i) {
     const std::uint64_t position = from.results[i];
@@ -252,162 +263,6 @@ std::uint64_t simulation::drain(index w) {
     ++seen_[met::too_big];
   }
   return available;
-}
-
-void simulation::worker_up(index w) {
-  model_worker& worker = *seats_[w];
-  const bool starting = core_.state(w) == worker_state::starting;
-  worker.ready_sent = true;
-  core_.worker_up(w);
-  if (starting) {
-    worker.up = true;
-    must(core_.state(w) == worker_state::ready || core_.state(w) == worker_state::standby,
-         "who is up works or stands by");
-    seen_[met::stood_by] += core_.state(w) == worker_state::standby;
-  }
-  dispatch();
-}
-
-bool simulation::down(index w, bool ordered) {
-  using verdict = supervisor_core::verdict;
-  const bool doomed = core_.state(w) == worker_state::doomed;
-  const model_worker& one = *seats_[w];
-  billiard_restart_state& counted = one.up ? restarts_ : start_burst_;
-  must(doomed == one.killed, "who is killed is doomed");
-  const bool expected = ordered || one.told_to_leave || (one.killed && !one.counts);
-  seats_[w].reset();
-  ++seen_[met::deaths];
-  const auto said = core_.worker_down(w, now_ns_, ordered);
-  if (ends()) {
-    must(said == verdict::none, "a pool that ends replaces nobody");
-    return false;
-  }
-  if (!expected) {
-    if (!counted.step(now_ns_)) {
-      must(said == verdict::give_up, "one death too many is given up");
-      must(core_.deaths() == counted.maxR + 1, "it says how many were too many");
-      ++seen_[met::given_up];
-      return true;
-    }
-    backoff_.died(now_ns_);
-  }
-  must(said != verdict::give_up, "nothing is given up for deaths that are allowed");
-  must((said == verdict::restart) != core_.drained(), "who dies is replaced while there is work");
-  return false;
-}
-
-void simulation::cannot_fork(index w) {
-  if (down(w, false))
-    fail();
-  else
-    fill_later_ = true;
-  advance_shutdown();
-}
-
-void simulation::bury(index w) {
-  model_worker& dead = *seats_[w];
-  dead.dead = true;
-  while (drain(w) != 0) {
-  }
-  dead.refresh();
-  obituary of;
-  std::vector<model_task*> back;
-  const std::uint32_t live = dead.live;
-  const auto taken = core_.take_back(w);
-  must(taken.size() == live, "all that a dead worker had is taken back");
-  killed_for_one_task(dead, taken.size());
-  for (std::size_t i = 0; i < taken.size(); ++i) {
-    const auto [position, what] = taken[i];
-    must(i == 0 || taken[i - 1].position < position, "in the order of positions");
-    model_worker::slot& slot = dead.slots[position];
-    must(slot.held && slot.task == what, "a task stands where it was put");
-    dead.let_go(position);
-    if (position >= dead.head && slot.state == model_worker::claim::queued) {
-      back.push_back(slot.task);
-      ++seen_[met::run_again];
-      continue;
-    }
-    core_.accepted();
-    restarts_.ack();
-    slot.task->where = model_task::place::nowhere;
-    of.lost.push_back({slot.task, {}});
-    if (dead.stopped && dead.stopped->position == position) of.lost.back().stopped = dead.stopped;
-  }
-  std::for_each(back.rbegin(), back.rend(), [this](model_task* task) { enqueue(*task, true); });
-  of.gives_up = down(w, dead.ordered);
-  giving_up_ |= of.gives_up;
-  dying_.push_back(std::move(of));
-  fill_seats();
-  dispatch();
-}
-
-void simulation::publish_obituary() {
-  const obituary of = std::move(dying_.back());
-  dying_.pop_back();
-  for (const auto& [task, stopped] : of.lost) {
-    const bool goes_on = task->chunk && !(stopped && stopped->whole) && !ends();
-    if (goes_on) {
-      task->chunk = false;  // its last item
-      enqueue(*task, true);
-      ++seen_[met::run_again];
-    } else {
-      end(*task, stopped ? stopped->how : met::lost);
-    }
-  }
-  if (of.gives_up) fail();
-  fill_seats();
-  dispatch();
-  advance_shutdown();
-}
-
-void simulation::close() {
-  core_.close();
-  must(!core_.accepts(), "a closed pool takes no more tasks");
-  dispatch();
-  advance_shutdown();
-}
-
-void simulation::terminate() {
-  if (core_.state() == supervisor_core::pool_state::terminating) return;
-  core_.terminate();
-  end_all_tasks();
-}
-
-void simulation::fail() {
-  if (core_.state() == supervisor_core::pool_state::failed) return;
-  core_.fail();
-  end_all_tasks();
-}
-
-void simulation::end_all_tasks() {
-  must(!core_.accepts(), "a pool that ends takes no more tasks");
-  const auto left = core_.take_pending();
-  must(std::equal(left.begin(), left.end(), pending_.line().begin(), pending_.line().end()),
-       "the whole queue is given back, in order");
-  pending_.clear();
-  withdrawn_ = 0;
-  for (void* what : left)
-    if (auto& task = *static_cast<model_task*>(what); task.where != model_task::place::withdrawn)
-      end(task, met::ended_with_pool);
-  for (index w = 0; w < seats_.size(); ++w)
-    for (const auto& [position, task] : core_.take_back(w)) {
-      must(seats_[w] && seats_[w]->slots[position].task == task, "a task stands where it was put");
-      seats_[w]->let_go(position);
-      end(*static_cast<model_task*>(task), met::ended_with_pool);
-    }
-  for (const auto& one : seats_)
-    if (one) one->ordered = true;
-  advance_shutdown();
-}
-
-void simulation::advance_shutdown() {
-  if (finished_ || !core_.drained()) return;
-  if (core_.state() == supervisor_core::pool_state::closing && dying_.empty())
-    for (index w = 0; w < seats_.size(); ++w) {
-      const auto is = core_.state(w);
-      if (seats_[w] && is != worker_state::leaving && is != worker_state::doomed) ask_to_leave(w);
-    }
-  if (core_.present() == 0 && dying_.empty()) finished_ = true;
 }
 
 }  // namespace carom::test

@@ -11,6 +11,9 @@ using actors::supervisor_core;
 
 namespace {
 
+/// More wait for nobody: they only take time when the pool is closed.
+constexpr std::size_t most_pending = 1'000;
+
 actors::restart_backoff::rule roll_backoff(dice& chance) {
   if (chance.chance(60)) return {};
   const std::int64_t initial = chance.one_of<std::int64_t>({1'000, 1'000'000});
@@ -65,7 +68,8 @@ void simulation::roll_profile() {
   weigh(event::balance, {2, 10, 30});
   weigh(event::retry, {2, 10, 30});
   weigh(event::up, {5, 20, 50});
-  weigh(event::die, {0, 0, 1, 5, 20});
+  weigh(event::die, {0, 1, 5, 20});
+  weigh(event::corrupt, {0, 0, 0, 2});
   weigh(event::bury, {5, 20});
   weigh(event::obituary, {5, 20});
   weigh(event::pass, {0, 5, 20});
@@ -74,15 +78,15 @@ void simulation::roll_profile() {
   weigh(event::terminate, {0, 0, 0, 1});
   weigh(event::cannot_fork, {0, 0, 1, 10});
   weigh(event::hang, {0, 0, 2, 10});
-  weigh(event::stall, {0, 0, 2});
+  weigh(event::stall, {0, 0, 2, 10});
   weigh(event::swell, {0, 0, 2, 10});
   weigh(event::grow, {0, 0, 2, 10});
   weigh(event::shrink, {0, 0, 2, 10});
   weigh(event::restart, {0, 0, 1, 5});
   weigh(event::cancel, {0, 0, 5, 20});
-  weigh(event::stop, {0, 0, 2, 10});
+  weigh(event::stop, {0, 0, 5, 20});
   const bool long_one = dice_.chance(1);
-  steps_ = long_one ? 1500 : 10 + dice_.below(dice_.one_of({30u, 60u, 120u}));
+  steps_ = long_one ? 1500 : 10 + dice_.below(dice_.one_of({40u, 100u, 250u}));
   largest_burst_ = dice_.one_of({1u, 3u, 3u, 10u, long_one ? 500u : 40u});
   eagerness_ = dice_.one_of({0u, 1u, 5u, 20u});
   no_room_ = dice_.one_of({0u, 0u, 5u, 50u});
@@ -90,15 +94,19 @@ void simulation::roll_profile() {
   unsendable_ = dice_.one_of({0u, 0u, 10u});
   hung_ = dice_.one_of({0u, 30u, 100u});
   limited_ = dice_.one_of({0u, 0u, 30u, 100u});
+  slow_ = dice_.one_of({0u, 20u, 100u});
+  retried_ = dice_.one_of({0u, 50u});
   pace_ns_ = dice_.one_of({10u, 10'000u, 10'000'000u, 600'000'000u});
   priorities_ = dice_.one_of({0, 0, 1, 3});
-  if (dice_.chance(30)) claim_deadline_ns_ = 20'000'000;
+  if (dice_.chance(40)) claim_deadline_ns_ = dice_.one_of<std::int64_t>({100'000, 20'000'000});
   if (dice_.chance(30)) start_timeout_ns_ = dice_.one_of<std::int64_t>({10'000, 1'000'000'000});
   if (dice_.chance(20)) {
-    scaling_ = {.min = 1 + static_cast<std::uint32_t>(dice_.below(options_.processes)),
-                .max = options_.processes + static_cast<std::uint32_t>(dice_.below(4)),
-                .idle_ns = dice_.one_of<std::int64_t>({0, 1'000'000, 100'000'000})};
-    autoscaler_.emplace(scaling_);
+    const actors::autoscaler::rule rule{
+        .min = 1 + static_cast<std::uint32_t>(dice_.below(options_.processes)),
+        .max = options_.processes + static_cast<std::uint32_t>(dice_.below(4)),
+        .idle_ns = dice_.one_of<std::int64_t>({0, 1'000'000, 100'000'000})};
+    autoscaler_.emplace(rule);
+    scaling_.emplace(rule);
   }
 }
 
@@ -122,11 +130,10 @@ void simulation::run() {
 void simulation::happen(event what) {
   const auto somebody = static_cast<index>(dice_.below(seats_.size()));
   model_worker* const one = seats_[somebody].get();
-  const auto state = core_.state(somebody);
   switch (what) {
     // The inbox is closed later than the pool: what comes meanwhile is still done.
     case event::submit:
-      if (!ends()) submit(1 + dice_.below(largest_burst_));
+      if (!ends() && pending_.size() < most_pending) submit(1 + dice_.below(largest_burst_));
       break;
     case event::act: act_between(); break;
     case event::poll:
@@ -141,13 +148,17 @@ void simulation::happen(event what) {
       if (retry_armed_) retry_timer();
       break;
     case event::up:
-      if (state == worker_state::starting || (one && dice_.chance(5))) worker_up(somebody);
+      // Late, from one that has been told to go, or twice.
+      if (one && (!one->ready_sent || dice_.chance(5))) worker_up(somebody);
       break;
     case event::die:
       if (one) {
         one->dead = true;
         one->ordered |= dice_.chance(20);
       }
+      break;
+    case event::corrupt:
+      if (one) corrupt(somebody);
       break;
     case event::bury:
       if (one && (one->dead || one->killed || ends())) bury(somebody);
@@ -163,7 +174,7 @@ void simulation::happen(event what) {
     case event::close: close(); break;
     case event::terminate: terminate(); break;
     case event::cannot_fork:
-      if (state == worker_state::starting) cannot_fork(somebody);
+      if (one && !one->ready_sent && !one->dead) cannot_fork(somebody);
       break;
     case event::hang:
       if (one) one->hung = one->running() && dice_.chance(70);
@@ -212,6 +223,12 @@ void simulation::submit(std::uint64_t count) {
           static_cast<int>(dice_.below(static_cast<std::uint64_t>(2 * priorities_ + 1))) -
           priorities_;
     if (dice_.chance(limited_)) task.limits = {limit(), limit()};
+    if (dice_.chance(slow_)) task.takes_ns = dice_.one_of<std::int64_t>({50, 50'000, 60'000'000});
+    task.heeds = dice_.chance(50);
+    if (dice_.chance(retried_)) {
+      task.retries = 1 + static_cast<int>(dice_.below(2));
+      task.retry_after_ns = dice_.one_of<std::int64_t>({0, 1'000, 10'000'000});
+    }
     enqueue(task, false);
     ++seen_[met::tasks];
   }
@@ -221,6 +238,8 @@ void simulation::submit(std::uint64_t count) {
 model_task* simulation::some_task() {
   if (tasks_.empty()) return nullptr;
   const model_worker* const one = seats_[dice_.below(seats_.size())].get();
+  if (one && one->running() && one->slots[one->head].held && dice_.chance(30))
+    return one->slots[one->head].task;
   if (one && one->live != 0 && dice_.chance(70)) {
     std::uint64_t nth = dice_.below(one->live);
     for (auto slot = one->slots.rbegin(); slot != one->slots.rend(); ++slot)
@@ -249,8 +268,7 @@ void simulation::end_peacefully() {
     if (claim_deadline_ns_ == never_ns) one->stalled = false;
   }
   let_all_work();
-  if (!finished_ && !ends() && !core_.drained()) at_rest();
-  if (!finished_ && core_.accepts()) at_rest();
+  if (!finished_ && !ends() && (core_.accepts() || !core_.drained())) at_rest();
   for (const auto& one : seats_)
     if (one) one->hung = one->stalled = false;
   if (!finished_) close();
@@ -262,9 +280,11 @@ void simulation::end_peacefully() {
 }
 
 void simulation::let_all_work() {
-  const auto progress = [this] {
-    return seen_.ended() + seen_[met::stolen] + seen_[met::deaths] + seen_[met::run_again] +
-           seen_[met::items_timed_out];
+  std::uint64_t acts = 0;
+  const auto progress = [&] {
+    return acts + seen_.ended() + seen_[met::stolen] + seen_[met::deaths] + seen_[met::run_again] +
+           seen_[met::items_timed_out] + seen_[met::left] + seen_[met::hung] +
+           seen_[met::late_starts] + seen_[met::retried];
   };
   std::int64_t pause_ns = 1'000;
   int rounds = 0;
@@ -279,14 +299,13 @@ void simulation::let_all_work() {
       const bool goes = one->told_to_leave && one->stalled;
       if (one->dead || one->killed || goes || ends())
         bury(w);
-      else if (core_.state(w) == worker_state::starting)
+      else if (!one->ready_sent)
         worker_up(w);
     }
     while (!dying_.empty()) publish_obituary();
     if (finished_) break;
     for (const auto& one : seats_)
-      while (one && one->act(now_ns_)) {
-      }
+      while (one && one->act(now_ns_)) ++acts;
     poll();
     if (fill_later_) fill_seats();
     if (go_on_later_) go_on();

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -51,6 +52,7 @@ class simulation {
     retry,
     up,
     die,
+    corrupt,
     bury,
     obituary,
     pass,
@@ -79,8 +81,10 @@ class simulation {
   void let_all_work();
 
   // simulation_promises.cpp: what must hold
+  void given_fairly(const std::vector<index>& who) const;
   void nothing_waits_needlessly() const;
   void compare_books();
+  void limits_are_watched() const;
   void at_rest() const;
   void killed_for_one_task(const model_worker& dead, std::size_t taken) const;
   void must(bool holds, const char* promise) const {
@@ -88,12 +92,12 @@ class simulation {
   }
   [[noreturn]] void broken(const char* promise) const;
 
-  // simulated_shell.cpp: workers, dispatch, the pool's end
-  void fill_seats();
+  // simulated_shell.cpp: dispatch, results
   void dispatch();
   void place();
+  void drop_withdrawn();
   void place_one(const core::placement& next, std::vector<index>& touched);
-  void let_go_of_spare();
+  bool let_go_of_spare();
   void ask_to_leave(index w);
   void balance();
   void steal(const core::theft& from);
@@ -102,20 +106,25 @@ class simulation {
   void retry_timer();
   void poll();
   std::uint64_t drain(index w);
+  void enqueue(model_task& task, bool first);
+  void end(model_task& task, met how);
+  void go_on();
+  std::uint32_t window(index w) const;
+
+  // simulated_workers.cpp: workers that come and go, the pool's end
+  void fill_seats();
   void worker_up(index w);
+  void corrupt(index w);
   void bury(index w);
   void cannot_fork(index w);
   bool down(index w, bool ordered);
   void publish_obituary();
+  bool retry(model_task& task);
   void close();
   void terminate();
   void fail();
   void end_all_tasks();
   void advance_shutdown();
-  void enqueue(model_task& task, bool first);
-  void end(model_task& task, met how);
-  void go_on();
-  std::uint32_t window(index w) const;
 
   // simulated_limits.cpp: what the clock brings, and what applications ask
   void due(std::int64_t at_ns) { watch_at_ns_ = std::min(watch_at_ns_, at_ns); }
@@ -130,6 +139,7 @@ class simulation {
   void take_unbegun(index w);
   void kill(index w);
   void rule_hung(index w);
+  void begin_delayed();
   void set_target(std::uint32_t target);
   void scale();
   void restart_all();
@@ -155,12 +165,13 @@ class simulation {
   std::deque<model_task> tasks_;
   model_queue pending_;  // what core_'s queue must be
   std::vector<obituary> dying_;
+  std::multimap<std::int64_t, model_task*> delayed_;  // to be tried again
   billiard_restart_state restarts_;
   billiard_restart_state start_burst_;
   model_backoff backoff_;
   model_rate rate_;
   std::optional<actors::autoscaler> autoscaler_;
-  actors::autoscaler::rule scaling_;
+  std::optional<model_scaling> scaling_;
   std::int64_t now_ns_ = 1;
   std::int64_t watch_at_ns_ = actors::never_ns;
   std::int64_t scale_at_ns_ = actors::never_ns;
@@ -186,6 +197,8 @@ class simulation {
   std::uint64_t unsendable_ = 0;  // percent
   std::uint64_t hung_ = 0;        // percent of workers whose task does not end
   std::uint64_t limited_ = 0;     // percent of tasks that have time limits
+  std::uint64_t slow_ = 0;        // percent of tasks that take time
+  std::uint64_t retried_ = 0;     // percent of tasks that may begin more than once
   std::uint64_t pace_ns_ = 1;     // how far the clock goes at most between two events
   int priorities_ = 0;            // each from -this to this
   std::uint64_t average_ns_ = 0;

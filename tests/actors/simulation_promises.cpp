@@ -1,26 +1,47 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <algorithm>
+
 #include "tests/actors/simulation.hpp"
 
 namespace carom::test {
 
 using actors::supervisor_core;
 
-/// After each dispatch.
+/// After tasks have been placed.
+void simulation::given_fairly(const std::vector<index>& who) const {
+  std::uint32_t most = 0;
+  for (const index w : who) most = std::max(most, core_.live(w));
+  if (most <= 1) return;
+  for (index w = 0; w < seats_.size(); ++w)
+    must(core_.state(w) != worker_state::ready || core_.live(w) != 0 || seats_[w]->full,
+         "nobody is given a second task while another idles");
+}
+
+/// After each dispatch. A pool that ends by force gives nobody a task or a place any more.
 void simulation::nothing_waits_needlessly() const {
+  if (ends()) return;
   bool idle = false;
   std::uint32_t seated = 0, standby = 0;
   for (index w = 0; w < seats_.size(); ++w) {
     const auto is = core_.state(w);
-    idle |= is == worker_state::ready && core_.live(w) == 0;
+    if (is == worker_state::ready && core_.live(w) == 0) {
+      must(!seats_[w]->full || retry_armed_, "whose ring has had no room is asked again");
+      idle |= !seats_[w]->full;
+    }
     seated += is == worker_state::ready || is == worker_state::retiring;
     standby += is == worker_state::standby;
-    must(is != worker_state::retiring || core_.live(w) != 0 || ends(),
+    must(is != worker_state::retiring || core_.live(w) != 0,
          "who has retired and done all is told to leave");
   }
-  must(!idle || core_.pending() == 0 || retry_armed_ || core_.next_token_at(now_ns_),
+  must(!idle || core_.pending() == 0 || core_.next_token_at(now_ns_),
        "no task waits while a worker idles");
-  must(!core_.lopsided() || balance_armed_, "an idle worker is given some of another's later");
+  must(core_.pending() != withdrawn_ || withdrawn_ == 0,
+       "what has been cancelled waits for nobody");
+  must(!core_.lopsided(now_ns_) || balance_armed_,
+       "an idle worker is given some of another's later");
   must(standby == 0 || seated >= core_.target(), "nobody stands by while a place is free");
+  if (const auto at = core_.next_start_at(); at && !giving_up_)
+    must(*at > now_ns_ && watch_at_ns_ <= *at, "who is missing starts as soon as may be");
 }
 
 /// After each event.
@@ -50,14 +71,34 @@ void simulation::compare_books() {
   must(core_.idle() == ready - busy + standby, "it knows how many have nothing to do");
   must(core_.under_way() == under_way, "it knows how many tasks are under way");
   must(core_.pending() == pending_.size(), "it knows how many tasks wait");
-  must(core_.lopsided() == (ready != busy && spare != 0 && pending_.empty()),
+  const bool none_may_go = pending_.empty() || core_.next_token_at(now_ns_);
+  must(core_.lopsided(now_ns_) == (ready != busy && spare != 0 && none_may_go),
        "it knows whether one idles while another has tasks to spare");
   must(core_.drained() == (!core_.accepts() && under_way == 0 && pending_.empty()),
        "it knows whether all is done");
   must(seated <= std::max({seated_, target_, core_.target()}),
        "no more work at once than there are to be; those above only finish");
+  limits_are_watched();
   seated_ = seated;
   target_ = core_.target();
+}
+
+/// After each event.
+void simulation::limits_are_watched() const {
+  for (index w = 0; w < seats_.size(); ++w) {
+    const auto& one = seats_[w];
+    if (!one || !one->running() || one->broken) continue;
+    const auto is = core_.state(w);
+    const auto& slot = one->slots[one->head];
+    if ((is != worker_state::ready && is != worker_state::retiring) || !slot.held ||
+        !slot.task->limits.any())
+      continue;
+    const auto found = actors::judge(slot.task->limits, slot.started_ns, slot.soft_passed, now_ns_);
+    const bool passed = found.what != actors::limit_verdict::action::none;
+    must(one->look_at_ns <= (passed ? now_ns_ : found.look_again_ns) &&
+             watch_at_ns_ <= one->look_at_ns,
+         "whoever has a limit is looked at when it passes");
+  }
 }
 
 /// Nothing happens any more, and every timer has fired.
@@ -86,9 +127,10 @@ void simulation::at_rest() const {
     must(core_.serving() == core_.target(), "there are as many as there are to be");
 }
 
-/// Whoever dies for one task has met no other since.
+/// Whoever dies for one task has met no other since. One that also broke the rules is not believed:
+/// all that it has not told before is lost.
 void simulation::killed_for_one_task(const model_worker& dead, std::size_t taken) const {
-  if (!dead.condemned) return;
+  if (!dead.condemned || dead.broken) return;
   must(taken <= (dead.stopped ? 1u : 0u), "a kill ends nothing but what it was meant for");
   for (const auto& slot : dead.slots)
     must(slot.state != model_worker::claim::running && slot.state != model_worker::claim::queued,

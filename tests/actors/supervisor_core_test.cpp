@@ -1,267 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "actors/supervisor_core.hpp"
+#include "tests/actors/core_fixture.hpp"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <deque>
-#include <vector>
-
+// Workers that come and go, and the pool's end; supervisor_core_placement_test.cpp has the tasks.
 namespace carom::test {
 namespace {
 
-using actors::supervisor_core;
-using index = supervisor_core::worker_index;
-using verdict = supervisor_core::verdict;
-using worker_state = supervisor_core::worker_state;
 using testing::ElementsAre;
 using testing::Optional;
-
-constexpr std::uint32_t first_window = 4;
-
-/// A core whose rings have room, with tasks that are numbers from 1.
-class Core : public testing::Test {
- protected:
-  void start(std::uint32_t processes, std::uint32_t max_restarts = 100) {
-    core_.emplace(supervisor_core::options{processes, max_restarts, 1'000});
-    tails_.assign(processes, 0);
-    for (index w = 0; w < processes; ++w) come(w);
-  }
-  void come(index w) {
-    ASSERT_THAT(core_->next_start(), Optional(w));
-    core_->worker_up(w);
-    tails_[w] = 0;
-  }
-  static supervisor_core::task task(std::uintptr_t number) {
-    return reinterpret_cast<supervisor_core::task>(number);
-  }
-  void submit(std::uintptr_t count) {
-    while (count-- != 0) core_->submit(task(++submitted_));
-  }
-  /// Places all that can be; the worker that got each, in order.
-  std::vector<index> place() {
-    std::vector<index> to;
-    while (const auto next = core_->next_placement()) {
-      to.push_back(next->worker);
-      core_->placed(tails_[next->worker]++);
-    }
-    return to;
-  }
-  std::vector<std::uint32_t> live() const {
-    std::vector<std::uint32_t> all;
-    for (index w = 0; w < core_->worker_count(); ++w) all.push_back(core_->live(w));
-    return all;
-  }
-  void die(index w, std::int64_t now = 0, bool ordered = true) {
-    core_->take_back(w);
-    core_->worker_down(w, now, ordered);
-  }
-
-  std::optional<supervisor_core> core_;
-  std::vector<std::uint64_t> tails_;
-  std::uintptr_t submitted_ = 0;
-};
-
-using Share = Core;
-
-TEST_F(Share, FewTasksGoToAsManyWorkers) {
-  start(4);
-  submit(4);
-  place();
-  EXPECT_THAT(live(), ElementsAre(1, 1, 1, 1));
-}
-
-TEST_F(Share, ManyTasksAreSharedEvenly) {
-  start(4);
-  submit(12);
-  place();
-  EXPECT_THAT(live(), ElementsAre(3, 3, 3, 3));
-}
-
-TEST_F(Share, NobodyIsAheadByMoreThanAFewTasksWhileNobodyKnowsHowLongTheyTake) {
-  start(2);
-  submit(100);
-  place();
-  EXPECT_THAT(live(), ElementsAre(first_window, first_window));
-  EXPECT_EQ(core_->pending(), 100u - 2 * first_window);
-}
-
-TEST_F(Share, AWorkerIsAheadByAboutAMillisecond) {
-  start(1);
-  core_->set_average(0, 10'000);
-  submit(1'000);
-  place();
-  EXPECT_THAT(live(), ElementsAre(100));
-}
-
-TEST_F(Share, ShortTasksDoNotFillTheRing) {
-  start(1);
-  core_->set_average(0, 1);
-  submit(1'000);
-  place();
-  EXPECT_THAT(live(), ElementsAre(supervisor_core::widest_window));
-}
-
-TEST_F(Share, TheNextOfLongTasksWaitsAtItsWorker) {
-  start(1);
-  core_->set_average(0, 3'600'000'000'000);
-  submit(10);
-  place();
-  EXPECT_THAT(live(), ElementsAre(2));
-}
-
-TEST_F(Share, TasksArePlacedInTheOrderInWhichTheyWereSubmitted) {
-  start(3);
-  submit(9);
-  for (std::uintptr_t number = 1; number <= 9; ++number) {
-    const auto next = core_->next_placement();
-    ASSERT_TRUE(next);
-    EXPECT_EQ(next->what, task(number));
-    core_->placed(tails_[next->worker]++);
-  }
-}
-
-TEST_F(Share, AWorkerIsFedAgainWhenHalfIsDone) {
-  start(1);
-  submit(10);
-  place();
-  core_->finished(0, 0);
-  EXPECT_FALSE(core_->next_placement()) << "three of four are left";
-  core_->finished(0, 1);
-  place();
-  EXPECT_THAT(live(), ElementsAre(first_window));
-}
-
-TEST_F(Share, OnlyReadyWorkersGetTasks) {
-  core_.emplace(supervisor_core::options{2, 100, 1'000});
-  tails_.assign(2, 0);
-  ASSERT_THAT(core_->next_start(), Optional(0u));
-  ASSERT_THAT(core_->next_start(), Optional(1u));
-  submit(2);
-  EXPECT_FALSE(core_->next_placement());
-  core_->worker_up(1);
-  EXPECT_THAT(place(), ElementsAre(1, 1));
-}
-
-TEST_F(Share, AFullRingPassesTheTurnOn) {
-  start(2);
-  submit(4);
-  const index first = core_->next_placement()->worker;
-  core_->refused();
-  for (const index other : place()) EXPECT_NE(other, first);
-  EXPECT_EQ(core_->live(first), 0u);
-}
-
-TEST_F(Share, AWorkerWhoseRingWasFullGetsTasksOnceThereMayBeRoom) {
-  start(1);
-  submit(1);
-  ASSERT_TRUE(core_->next_placement());
-  core_->refused();
-  EXPECT_FALSE(core_->next_placement());
-  core_->try_again(0);
-  EXPECT_THAT(place(), ElementsAre(0));
-}
-
-TEST_F(Share, AWorkerThatComesBackTakesItsTurnOnce) {
-  start(2);
-  for (int i = 0; i < 10; ++i) {
-    die(0);
-    come(0);
-  }
-  submit(2);
-  place();
-  EXPECT_THAT(live(), ElementsAre(1, 1));
-}
-
-TEST_F(Share, ATurnEndsWithWhatThereIsToShare) {
-  start(1);
-  submit(1);
-  ASSERT_TRUE(core_->next_placement());
-  core_->drop_front();
-  ASSERT_FALSE(core_->next_placement());
-  core_->close();
-  ASSERT_TRUE(core_->drained());
-  core_->leaving(0);
-  submit(1);
-  EXPECT_FALSE(core_->next_placement()) << "it is leaving";
-}
-
-using Stealing = Core;
-
-TEST_F(Stealing, AnIdleWorkerIsGivenHalfOfTheLongestQueue) {
-  start(3);
-  submit(12);
-  place();
-  ASSERT_THAT(live(), ElementsAre(4, 4, 4));
-  for (std::uint64_t position = 0; position < 4; ++position) core_->finished(0, position);
-  core_->finished(2, 0);
-  const auto theft = core_->next_theft(true);
-  ASSERT_TRUE(theft);
-  EXPECT_EQ(theft->victim, 1u);
-  EXPECT_EQ(theft->count, 2u);
-}
-
-TEST_F(Stealing, WhatIsStolenIsUnderWayNoMore) {
-  start(2);
-  submit(6);
-  place();
-  for (std::uint64_t position = 0; position < 3; ++position) core_->finished(0, position);
-  ASSERT_TRUE(core_->lopsided());
-  const auto stolen = core_->stolen(1, 2);
-  EXPECT_NE(stolen, nullptr);
-  EXPECT_EQ(core_->at(1, 2), nullptr);
-  EXPECT_EQ(core_->live(1), 2u);
-  EXPECT_EQ(core_->finished(1, 2), nullptr);
-  core_->resubmit(stolen);
-  EXPECT_FALSE(core_->lopsided()) << "it waits for the idle one now";
-  EXPECT_THAT(place(), ElementsAre(0));
-}
-
-TEST_F(Stealing, NobodyStealsWhileTasksWait) {
-  start(2);
-  submit(4);
-  place();
-  core_->finished(0, 0);
-  core_->finished(0, 1);
-  ASSERT_TRUE(core_->next_theft(true));
-  submit(1);
-  EXPECT_FALSE(core_->next_theft(true));
-}
-
-TEST_F(Stealing, NobodyStealsTheLastTask) {
-  start(2);
-  submit(1);
-  place();
-  EXPECT_FALSE(core_->lopsided());
-  EXPECT_FALSE(core_->next_theft(true));
-}
-
-TEST_F(Stealing, NobodyStealsWhileAllAreBusy) {
-  start(2);
-  submit(8);
-  place();
-  EXPECT_FALSE(core_->next_theft(true));
-}
-
-TEST_F(Stealing, ShortTasksAreLeftWhereTheyAreUnlessTheyAreStuck) {
-  start(2);
-  submit(8);
-  place();
-  core_->set_average(1, 10'000);
-  for (std::uint64_t position = 0; position < 4; ++position) core_->finished(0, position);
-  EXPECT_TRUE(core_->lopsided()) << "somebody has to look again";
-  EXPECT_FALSE(core_->next_theft(false));
-  EXPECT_TRUE(core_->next_theft(true));
-}
-
-TEST_F(Stealing, LongTasksAreWorthStealingAtOnce) {
-  start(2);
-  submit(8);
-  place();
-  core_->set_average(1, 1'000'000);
-  for (std::uint64_t position = 0; position < 4; ++position) core_->finished(0, position);
-  EXPECT_TRUE(core_->next_theft(false));
-}
 
 using Workers = Core;
 
@@ -368,27 +113,114 @@ TEST_F(Workers, APositionOfTheRoundBeforeIsNotTheTaskThatStandsThereNow) {
 }
 
 TEST_F(Workers, ATaskKeepsItsPlaceUntilItIsOverHoweverFarTheRingHasGone) {
-  start(2);
-  core_->set_average(0, 1);
-  core_->set_average(1, 1);
+  start(1);
   submit(1);
-  const auto next = core_->next_placement();
-  ASSERT_TRUE(next);
-  const index busy = next->worker;
-  core_->placed(tails_[busy]++);  // it runs, and what stands behind it is stolen again and again
-  for (std::uint64_t i = 0; i < 3 * supervisor_core::ring; ++i) {
+  place();  // it runs, and what stands behind it is taken back again and again
+  for (std::uint64_t i = 1; i < supervisor_core::ring; ++i) {
     submit(1);
-    core_->try_again(busy);
-    const auto another = core_->next_placement();
-    ASSERT_TRUE(another) << "the other worker idles";
-    core_->placed(tails_[another->worker]++);
-    if (another->worker == busy)
-      core_->stolen(busy, tails_[busy] - 1);
-    else
-      core_->finished(another->worker, tails_[another->worker] - 1);
+    core_->try_again(0);
+    ASSERT_THAT(place(), ElementsAre(0));
+    core_->stolen(0, i);
   }
-  EXPECT_EQ(core_->at(busy, 0), task(1));
-  EXPECT_EQ(core_->finished(busy, 0), task(1));
+  submit(1);
+  core_->try_again(0);
+  EXPECT_THAT(place(), ElementsAre()) << "that would be where it stands";
+  EXPECT_EQ(core_->finished(0, 0), task(1));
+  EXPECT_THAT(place(), ElementsAre(0));
+}
+
+TEST_F(Workers, ATurnEndsBeforeATaskThatIsNotOver) {
+  start(1);
+  core_->set_average(0, 1);
+  submit(1);
+  place();
+  tails_[0] = supervisor_core::ring - 2;
+  submit(10);
+  EXPECT_EQ(place().size(), 2u);
+  EXPECT_EQ(core_->at(0, 0), task(1));
+}
+
+TEST_F(Workers, WhoStandsByHasThePlaceOfOneWhoseDeathIsOneTooMany) {
+  start({.processes = 1, .max_restarts = 1, .max_tasks_per_child = 1});
+  submit(1);
+  place();
+  come(1);
+  ASSERT_EQ(core_->state(1), worker_state::standby);
+  core_->take_back(0);
+  ASSERT_EQ(core_->worker_down(0, 0, false), verdict::restart);
+  submit(1);
+  place();
+  come(0);
+  core_->take_back(1);
+  ASSERT_EQ(core_->worker_down(1, 0, false), verdict::give_up);
+  EXPECT_EQ(core_->state(0), worker_state::ready);
+}
+
+TEST_F(Workers, OneThatIsRobbedOfItsLastTaskMayHaveAnother) {
+  start({.processes = 1, .max_tasks_per_child = 2});
+  submit(2);
+  place();
+  ASSERT_EQ(core_->state(0), worker_state::retiring);
+  rob(0);
+  EXPECT_EQ(core_->state(0), worker_state::ready);
+}
+
+using Restart = Core;
+
+TEST_F(Restart, EachIsReplacedByOneThatIsThere) {
+  start(2);
+  core_->restart_all();
+  EXPECT_THAT(let_go(), ElementsAre()) << "there is nobody yet to take its place";
+  come(2);
+  EXPECT_THAT(let_go(), ElementsAre(0));
+  come(0);
+  EXPECT_THAT(let_go(), ElementsAre(1));
+  EXPECT_FALSE(core_->next_start());
+  EXPECT_EQ(core_->serving(), 2u);
+}
+
+TEST_F(Restart, BeginsWithWhoHasLeastToDo) {
+  start(2);
+  submit(2);
+  place();
+  core_->finished(1, 0);
+  core_->restart_all();
+  come(2);
+  EXPECT_THAT(let_go(), ElementsAre(1));
+  EXPECT_EQ(core_->state(0), worker_state::ready);
+}
+
+TEST_F(Restart, GoesOnWhenThereAreToBeFewer) {
+  start(3);
+  core_->restart_all();
+  core_->set_target(2);
+  EXPECT_EQ(let_go().size(), 1u);
+  index place = 0;
+  for (int i = 0; i < 2; ++i) {
+    const auto w = core_->next_start();
+    ASSERT_TRUE(w);
+    core_->worker_up(*w);
+    const auto gone = let_go();
+    ASSERT_EQ(gone.size(), 1u);
+    EXPECT_NE(gone[0], *w);
+    place = *w;
+  }
+  EXPECT_FALSE(core_->next_start());
+  EXPECT_EQ(core_->state(place), worker_state::ready);
+  EXPECT_EQ(core_->serving(), 2u);
+}
+
+TEST_F(Restart, ReplacesOneThatIsRobbedOfItsLastTask) {
+  for (const bool spent_first : {true, false}) {
+    start({.processes = 1, .max_tasks_per_child = 2});
+    submit(2);
+    if (!spent_first) core_->restart_all();
+    place();
+    if (spent_first) core_->restart_all();
+    ASSERT_EQ(core_->state(0), worker_state::retiring);
+    rob(0);
+    EXPECT_EQ(core_->state(0), worker_state::retiring) << spent_first;
+  }
 }
 
 using Ending = Core;

@@ -24,14 +24,17 @@ enum class met : std::size_t {
   condemned_too_late,
   refused,
   run_again,  // by another worker: not begun, or the rest of a chunk
+  retried,    // had begun, and its worker was lost
   soft_passed,
   items_timed_out,
   tombstones,  // cancelled in the queue, dropped when their turn came
   waits_for_token,
   // workers
   deaths,
+  corrupt,
   given_up,
   hung,
+  begun_too_late,  // seemed to hang
   late_starts,
   spent,      // had their last task
   reprieved,  // and were robbed of it
@@ -64,13 +67,16 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(met::count)> m
     "condemned too late",
     "refused",
     "run again",
+    "retried",
     "soft limits",
     "items timed out",
     "tombstones",
     "token waits",
     "deaths",
+    "corrupt",
     "given up",
     "hung",
+    "begun too late",
     "late starts",
     "spent",
     "reprieved",
