@@ -51,6 +51,13 @@ void supervisor::start_worker(index place) {
     seats_[place] = std::make_unique<seat>(place, id, make_setup(options_, id, place),
                                            runtime_->events(), *this);
     seats_[place]->watch.born_ns = runtime::steady_ns();
+    for (const auto& [call, key] :
+         {std::pair(&options_.initializer, serialization::descriptors_message::initializer_key),
+          std::pair(&options_.on_process_exit, serialization::descriptors_message::exit_key)}) {
+      const auto* list = *call ? detail::call_access::descriptors(**call) : nullptr;
+      if (list && !seats_[place]->link().send_descriptors(key, *list))
+        throw error("the descriptors of its initializer cannot be sent");
+    }
     look_by(*seats_[place], after_ns(seats_[place]->watch.born_ns, options_.start_timeout.count()));
     runtime_->host().fork_worker(id, options_.start_method, seats_[place]->link().take_worker_end(),
                                  *this);

@@ -31,6 +31,7 @@ enum task_flags : std::uint32_t {
   flag_observed = 4,       // the host wants a bell when the task is claimed
   flag_stop_at_error = 8,  // a chunk ends at its first failed item
   flag_timed = 16,         // a chunk whose items have time limits
+  flag_descriptors = 32,   // descriptors for the payload went ahead on the channel
 };
 
 struct alignas(64) task_slot {
@@ -53,7 +54,7 @@ struct result_slot {
   std::uint64_t payload;   // offset in the bytes, or the segment's ticket
   std::uint64_t length;
   std::uint32_t kind;
-  std::uint32_t flags;  // flag_segment
+  std::uint32_t flags;  // flag_segment, flag_descriptors
   std::uint64_t first;  // items, item_error, chunk_done: the first item's index
   std::uint64_t count;  // items, chunk_done: how many
 };

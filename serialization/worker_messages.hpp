@@ -21,6 +21,8 @@ enum class worker_message_kind : std::uint8_t {
   forget,     // a segment that will not be used again
   module,     // a library that was loaded later
   leave,      // finish and exit
+  // either way
+  descriptors,  // descriptors that go with a task's arguments or result, ahead of its frame
   // worker to host
   results = 16,  // a bell: look at the result ring, or a claim
   ready,
@@ -98,6 +100,21 @@ struct ticket_message {
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar& ticket;
+  }
+};
+
+/// Which descriptors come with this message, in their order, and for what: a task's id (to the
+/// worker), a task's position (to the host), or one of the keys below.
+struct descriptors_message {
+  static constexpr std::uint64_t initializer_key = UINT64_MAX;
+  static constexpr std::uint64_t exit_key = UINT64_MAX - 1;
+
+  std::uint64_t key = 0;
+  std::vector<std::uint64_t> tickets;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& key& tickets;
   }
 };
 

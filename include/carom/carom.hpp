@@ -6,6 +6,7 @@
 #include <carom/call.hpp>
 #include <carom/errors.hpp>
 #include <carom/exception.hpp>
+#include <carom/file_descriptor.hpp>
 #include <carom/imap.hpp>
 #include <carom/init.hpp>
 #include <carom/log.hpp>

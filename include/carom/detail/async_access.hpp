@@ -37,6 +37,7 @@ std::optional<std::chrono::nanoseconds> to_nanoseconds(std::chrono::duration<Rep
 
 template <class R>
 R decode_value(const task_node& node) {
+  const descriptor_scope in_reach(node.payload().find_descriptors());
   if constexpr (!std::is_void_v<R>) return std::get<0>(decode<R>(node.payload().bytes()));
 }
 
