@@ -10,7 +10,8 @@ namespace carom {
 
 /// Owns a file descriptor. It travels: as an argument or result of a task or process and in a
 /// message it arrives as a descriptor of its own for the same open file (dup(2), unix(7)
-/// SCM_RIGHTS), close-on-exec, which the receiver owns. Move-only; not synchronized.
+/// SCM_RIGHTS), close-on-exec, which the receiver owns; what was passed stays open and the
+/// caller's, also where it was passed by std::move. Move-only; not synchronized.
 class CAROM_API file_descriptor {
  public:
   file_descriptor() noexcept = default;

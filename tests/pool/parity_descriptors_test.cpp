@@ -88,6 +88,7 @@ TEST_F(Parity, Pool_descriptor_is_an_argument) {
   carom::pool pool{{.processes = 1}};
   pipe_ends pipe;
   EXPECT_TRUE(pool.apply(say, std::move(pipe.write), "from the worker"));
+  pipe.write.reset();  // a duplicate has travelled
   EXPECT_EQ(read_all(pipe.read), "from the worker") << "no other copy keeps the pipe open";
 }
 
