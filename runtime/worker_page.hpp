@@ -112,13 +112,17 @@ struct page_header {
   std::atomic<std::uint64_t> soft_limit;
   std::int64_t soft_limit_ns;
   std::array<char, 128> soft_name;
-  alignas(64) std::atomic<std::uint64_t> task_head;    // worker
-  std::atomic<std::uint64_t> cursor;                   // worker: the chunk item that runs
-  std::atomic<std::uint64_t> average_ns;               // worker: how long tasks take, smoothed
-  std::atomic<std::int64_t> item_started_ns;           // worker, timed chunks: before the cursor
-  std::atomic<std::uint64_t> soft_noticed;             // worker: the soft_key it knows of
-  std::atomic<std::uint64_t> born_with_bytes;          // worker: memory before its first act
-  std::atomic<std::uint32_t> wants_out;                // worker: too big, claims no more tasks
+  alignas(64) std::atomic<std::uint64_t> task_head;  // worker
+  std::atomic<std::uint64_t> cursor;                 // worker: the chunk item that runs
+  std::atomic<std::uint64_t> average_ns;             // worker: how long tasks take, smoothed
+  std::atomic<std::int64_t> item_started_ns;         // worker, timed chunks: before the cursor
+  std::atomic<std::uint64_t> soft_noticed;           // worker: the soft_key it knows of
+  std::atomic<std::uint64_t> born_with_bytes;        // worker: memory before its first act
+  std::atomic<std::uint32_t> wants_out;              // worker: too big, claims no more tasks
+  /// Worker: what a task says of itself. The task's id is taken away before the others change.
+  std::atomic<std::uint64_t> progress_task;
+  std::atomic<std::uint64_t> progress_done;
+  std::atomic<std::uint64_t> progress_total;
   alignas(64) std::atomic<std::uint64_t> result_tail;  // worker
   alignas(64) std::atomic<std::uint64_t> result_head;  // host
   alignas(64) std::atomic<std::uint32_t> worker_waits;
