@@ -62,6 +62,11 @@ struct host_runtime::impl final : fork_server::events {
   void lost_contact() override {
     log()->error(
         "keeper and fork server are both gone; no worker can be made until the program restarts");
+    std::vector<std::uint64_t> ids;
+    for (const auto& [id, to] : listeners)
+      if (!direct.contains(id)) ids.push_back(id);
+    for (const std::uint64_t id : ids)
+      if (auto* to = listener(id)) to->orphaned(id);
   }
 
   void direct_exited(std::uint64_t id) {
@@ -154,8 +159,9 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
                                worker_events& to) {
   impl_->listeners[id] = &to;
   if (method == start_method::forkserver) {
-    if (!impl_->server) {
-      to.fork_failed(id, ESRCH);
+    if (!impl_->server || impl_->server->contact_lost()) {
+      // Not from inside of this call: the caller is in the middle of something.
+      impl_->events_loop.post([shared = impl_, id] { shared->fork_failed(id, ESRCH); });
       return;
     }
     impl_->server->fork(id, std::move(worker_end));

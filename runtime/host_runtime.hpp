@@ -24,6 +24,9 @@ class host_runtime {
     virtual void forked(std::uint64_t id, pid_t pid, unique_fd pidfd) = 0;
     virtual void fork_failed(std::uint64_t id, int error) = 0;
     virtual void exited(std::uint64_t id, const exit_info& info) = 0;
+    /// Keeper and forker are gone both: nobody is left to end this worker, nor to tell of its exit.
+    /// The listener, who has its pidfd, does both.
+    virtual void orphaned(std::uint64_t id) = 0;
 
    protected:
     ~worker_events() = default;

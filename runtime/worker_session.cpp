@@ -281,7 +281,7 @@ void worker_session::run_tasks() {
     const std::int64_t now = steady_ns();
     note_time(now);
     const task_slot* slot = tasks_->claim(now, [this](const task_slot& skipped) {
-      if (skipped.flags & flag_descriptors) descriptors_of(skipped.task_id);
+      if (skipped.flags & flag_descriptors) descriptors_of(tasks_->position());
     });
     if (!slot) break;
     last_start_ = now;
@@ -343,7 +343,7 @@ void worker_session::run(const task_slot& slot) {
   try {
     const auto payload = payload_of(slot);
     detail::descriptor_list descriptors;
-    if (slot.flags & flag_descriptors) descriptors = descriptors_of(slot.task_id);
+    if (slot.flags & flag_descriptors) descriptors = descriptors_of(tasks_->position());
     const detail::descriptor_scope in_reach(&descriptors);
     const auto entry = detail::resolve_code({slot.module, slot.offset});
     if (slot.flags & flag_chunk)

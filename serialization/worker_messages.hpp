@@ -103,8 +103,8 @@ struct ticket_message {
   }
 };
 
-/// Which descriptors come with this message, in their order, and for what: a task's id (to the
-/// worker), a task's position (to the host), or one of the keys below.
+/// Which descriptors come with this message, in their order, and for what: the position of a
+/// task in the worker's ring, or one of the keys below.
 struct descriptors_message {
   static constexpr std::uint64_t initializer_key = UINT64_MAX;
   static constexpr std::uint64_t exit_key = UINT64_MAX - 1;
