@@ -11,7 +11,7 @@
 #include <system_error>
 #include <type_traits>
 
-#include "runtime/worker_identity.hpp"
+#include "runtime/sliced_wait.hpp"
 
 namespace carom::runtime {
 namespace {
@@ -26,13 +26,29 @@ static_assert(std::is_standard_layout_v<robust_mutex> &&
 /// wait.
 constexpr std::chrono::nanoseconds first_slice = 10ms, last_slice = 200ms, task_slice = 10ms;
 
-timespec to_timespec(robust_mutex::clock::time_point at) {
+/// GCC 12's ThreadSanitizer does not know pthread_mutex_clocklock.
+#ifdef __SANITIZE_THREAD__
+constexpr bool on_wall_clock = true;
+#else
+constexpr bool on_wall_clock = false;
+#endif
+
+template <class TimePoint>
+timespec to_timespec(TimePoint at) {
   const auto ns = std::max<std::int64_t>(
       0, std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count());
   return {ns / 1'000'000'000, ns % 1'000'000'000};
 }
 
-bool in_task() noexcept { return running().key.load(std::memory_order_relaxed) != 0; }
+int lock_for(pthread_mutex_t& mutex, std::chrono::nanoseconds time) {
+  if constexpr (on_wall_clock) {
+    const timespec until = to_timespec(std::chrono::system_clock::now() + time);
+    return ::pthread_mutex_timedlock(&mutex, &until);
+  } else {
+    const timespec until = to_timespec(std::chrono::steady_clock::now() + time);
+    return ::pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &until);
+  }
+}
 
 struct attributes {
   attributes() {
@@ -75,12 +91,11 @@ lock_outcome robust_mutex::wait(std::optional<clock::time_point> deadline, bool 
   for (std::chrono::nanoseconds slice = first_slice;; slice = std::min(2 * slice, last_slice)) {
     if (checkpoints) {
       this_task::checkpoint();
-      if (in_task()) slice = task_slice;
+      if (waits_in_task()) slice = task_slice;
     }
-    const auto now = clock::now();
-    const bool last = deadline && *deadline <= now + slice;
-    const timespec until = to_timespec(last ? *deadline : now + slice);
-    const int error = ::pthread_mutex_clocklock(&mutex_, CLOCK_MONOTONIC, &until);
+    const auto left = deadline ? *deadline - clock::now() : std::chrono::nanoseconds::max();
+    const bool last = left <= slice;
+    const int error = lock_for(mutex_, last ? left : slice);
     const lock_outcome outcome = error == 0 ? lock_outcome::acquired : judge(error);
     if (outcome != lock_outcome::timed_out) return outcome;
     if (last) {
