@@ -117,15 +117,11 @@ bool lock_state::owned() {
 }
 
 void lock_state::release() {
-  if (recursive_) {
-    if (!owned()) throw_not_held();
-    const std::uint32_t depth = page_.depth.load(std::memory_order_relaxed);
-    if (depth > 1) {
-      page_.depth.store(depth - 1, std::memory_order_relaxed);
-      return;
-    }
-  }
-  let_go();
+  // Of a lock that is not ours this may be anybody's number; then the mutex knows it.
+  const std::uint32_t depth = page_.depth.load(std::memory_order_relaxed);
+  if (depth <= 1 || !recursive_) return let_go();
+  if (!owned()) throw_not_held();
+  page_.depth.store(depth - 1, std::memory_order_relaxed);
 }
 
 void lock_state::let_go() {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <carom/sync.hpp>
 #include <cstdint>
@@ -79,8 +77,9 @@ class lock_state {
   acquire_result settle(runtime::lock_outcome outcome);
   void deeper();
   void let_go();
+  /// As pthread_self, without the call.
   static std::uintptr_t this_thread() noexcept {
-    return static_cast<std::uintptr_t>(::pthread_self());
+    return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
   }
 
   const bool recursive_;
