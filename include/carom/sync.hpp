@@ -10,7 +10,8 @@
 /// Any thread of any process may call any function; one handle object must not be assigned while
 /// another thread uses it. Processes must be of one PID namespace. All that wait are checkpoints
 /// inside of a task: they throw soft_time_limit_exceeded. No process that dies, at whatever
-/// instruction, leaves another waiting for it: see each class.
+/// instruction, leaves another waiting for it: see each class; but one that is stopped keeps what
+/// it holds. Callbacks that run on a pool's loop thread should not wait: they stop the pool.
 ///
 /// Making a primitive throws std::system_error when there is no descriptor or no memory left.
 #include <carom/call.hpp>
@@ -60,7 +61,8 @@ class acquire_result {
 ///
 /// When its owner dies, the next one gets it at once and is told: `acquire` and `abandoned`. The
 /// same holds when a thread drops its process's last copy of a handle while it holds the lock by
-/// it. The class is called `lock`; this name only lets it have a member of that name.
+/// it. One thread may hold 2,000 at a time: the kernel frees no more of them when it dies. The
+/// class is called `lock`; this name only lets it have a member of that name.
 class CAROM_API exclusive_lock {
  public:
   exclusive_lock();
