@@ -15,6 +15,7 @@
 #include <carom/pool_options.hpp>
 #include <carom/result.hpp>
 #include <carom/stop_token.hpp>
+#include <carom/sync.hpp>
 #include <carom/task_options.hpp>
 #include <carom/this_task.hpp>
 #include <carom/this_worker.hpp>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the machine gives without any library, or with the plainest one.
+#include <pthread.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,6 +116,27 @@ double copy_rate(std::size_t count) {
   return static_cast<double>(count * payload_size) / watch.seconds() / 1e9;
 }
 
+/// A mutex that processes share, which does not survive its owner.
+double plain_mutex(std::size_t count) {
+  void* const at = ::mmap(nullptr, sizeof(pthread_mutex_t), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) throw std::runtime_error("mmap failed");
+  auto* const mutex = static_cast<pthread_mutex_t*>(at);
+  pthread_mutexattr_t shared;
+  ::pthread_mutexattr_init(&shared);
+  ::pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+  ::pthread_mutex_init(mutex, &shared);
+  ::pthread_mutexattr_destroy(&shared);
+  const stopwatch watch;
+  for (std::size_t i = 0; i < count; ++i) {
+    ::pthread_mutex_lock(mutex);
+    ::pthread_mutex_unlock(mutex);
+  }
+  const double passed = watch.microseconds();
+  ::munmap(at, sizeof(pthread_mutex_t));
+  return passed / static_cast<double>(count);
+}
+
 double forks(std::size_t count) {
   std::vector<pid_t> children(count);
   const stopwatch watch;
@@ -137,6 +160,7 @@ int run_limits_peer(int workers) {
       {"message_queue",
        [=](const auto& numbers) { return message_queue_loop(count_of(numbers), workers); }},
       {"memcpy", [](const auto& numbers) { return copy_rate(count_of(numbers)); }},
+      {"mutex", [](const auto& numbers) { return plain_mutex(count_of(numbers)); }},
       {"forks", [](const auto& numbers) { return forks(count_of(numbers)); }},
   });
 }

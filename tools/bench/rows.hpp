@@ -40,6 +40,8 @@ void limits(run&);
 void apply_limited(run&);
 void map_limited(run&);
 void recycle(run&);
+// lock_rows.cpp
+void lock(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);

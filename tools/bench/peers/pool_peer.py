@@ -196,6 +196,24 @@ class Peer:
         end(pool)
         return size
 
+    def lock_once(self, made, count):
+        """Acquires and releases what nobody else wants."""
+        acquire, release = made.acquire, made.release
+        start = clock()
+        for _ in range(count):
+            acquire()
+            release()
+        return (clock() - start) / count * 1e6
+
+    def lock(self, count):
+        return self.lock_once(self.module.Lock(), count)
+
+    def rlock(self, count):
+        return self.lock_once(self.module.RLock(), count)
+
+    def semaphore(self, count):
+        return self.lock_once(self.module.Semaphore(1), count)
+
     def idle(self, milliseconds):
         """Context switches per second of this process and its idle workers."""
         pool = self.warm_pool()
