@@ -48,8 +48,9 @@ static_assert(sizeof(item_ring_header) == 6 * 64 || sizeof(robust_mutex) != 40);
 
 /// A ring of frames. The put side appends under the put lock, the get side takes under the get
 /// lock; a frame counts once `tail` is past it, and is gone once `head` is: one store each, so that
-/// a process that dies before its store has done nothing. Others can write anything into the
-/// memory: each number is read once and checked before it is used.
+/// a process that dies before its store has done nothing. (In the order that moving_place needs.)
+/// Others can write anything into the memory: each number is read once and checked before it is
+/// used.
 class item_ring {
  public:
   static constexpr std::size_t header_size = 4096;
@@ -89,7 +90,7 @@ class item_ring {
     write(tail, pack_head(kind, size));
     copy_in(tail + frame_head, first);
     copy_in(tail + frame_head + first.size(), second);
-    header_->tail.store(tail + frame_size(size), std::memory_order_release);
+    header_->tail.store(tail + frame_size(size), std::memory_order_seq_cst);
   }
 
   /// A frame that was looked at and not taken yet.
@@ -133,7 +134,7 @@ class item_ring {
 
   /// The frame is taken.
   void pop(const frame& taken) noexcept {
-    header_->head.store(next(taken), std::memory_order_release);
+    header_->head.store(next(taken), std::memory_order_seq_cst);
   }
   static std::uint64_t next(const frame& one) noexcept { return one.head + frame_size(one.size); }
 

@@ -30,20 +30,20 @@ struct moving_place {
     return reinterpret_cast<const std::atomic<std::uint32_t>&>(position);
   }
 
-  /// After it was moved: one sleeper gets to know. The fence pairs with the one in `wait`.
+  /// After it was moved: one sleeper gets to know. Who moves stores the position and looks for
+  /// sleepers, who waits says so and looks at the position, in one order that all agree on.
   void notify_one() const noexcept {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (sleepers.load(std::memory_order_relaxed) != 0 &&
-        sleepers.exchange(0, std::memory_order_relaxed) != 0)
+    if (sleepers.load(std::memory_order_seq_cst) != 0 &&
+        sleepers.exchange(0, std::memory_order_seq_cst) != 0)
       futex_wake_one_shared(word());
   }
   void notify_all() const noexcept {
-    sleepers.store(0, std::memory_order_relaxed);
+    sleepers.store(0, std::memory_order_seq_cst);
     futex_wake_all_shared(word());
   }
 
   bool moved(std::uint64_t from) const noexcept {
-    return position.load(std::memory_order_acquire) != from;
+    return position.load(std::memory_order_seq_cst) != from;
   }
 
   /// A wake-up costs more than most waits last.
@@ -87,10 +87,9 @@ class waiter {
     start();
     // Set before the look that decides: who moves the place after that look sees it. Also by who
     // has slept already: the one who woke it took the mark away, and others may still sleep.
-    place.sleepers.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    place.sleepers.store(1, std::memory_order_seq_cst);
     slept_ = true;
-    if (place.moved(from) || state.load(std::memory_order_relaxed) != ring_state::open) return true;
+    if (place.moved(from) || state.load(std::memory_order_seq_cst) != ring_state::open) return true;
     const auto now = clock::now();
     if (until_ && *until_ <= now) return false;
     const auto end = now + slice_;
@@ -99,7 +98,7 @@ class waiter {
     // A soft limit's signal may reach another thread of the task's process.
     slice_ = running().key.load(std::memory_order_relaxed) != 0 ? first_slice
                                                                 : std::min(2 * slice_, last_slice);
-    place.sleepers.store(1, std::memory_order_relaxed);
+    place.sleepers.store(1, std::memory_order_seq_cst);
     try {
       this_task::checkpoint();
     } catch (...) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <system_error>
 
+#include "runtime/kept_mapping.hpp"
 #include "runtime/segment.hpp"
 #include "runtime/shared_mapping.hpp"
 #include "runtime/unique_fd.hpp"
@@ -23,22 +24,37 @@ struct shared_buffer::memory {
   memory(const memory&) = delete;
   memory& operator=(const memory&) = delete;
   ~memory() {
-    if (std::byte* const at = mapped.load(std::memory_order_relaxed)) ::munmap(at, size);
+    if (std::byte* const at = mapped.load(std::memory_order_relaxed)) give_up(at);
   }
 
   std::byte* map() {
     if (std::byte* const at = mapped.load(std::memory_order_acquire)) return at;
-    void* const made = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    if (made == MAP_FAILED)
-      throw std::system_error(errno, std::generic_category(), "cannot map a shared buffer");
+    std::byte* const made = obtain();
     // Of two threads that come first, one gives its mapping up: no lock that a fork could find
     // held.
     std::byte* first = nullptr;
-    if (mapped.compare_exchange_strong(first, static_cast<std::byte*>(made),
-                                       std::memory_order_acq_rel))
-      return static_cast<std::byte*>(made);
+    if (mapped.compare_exchange_strong(first, made, std::memory_order_acq_rel)) return made;
     ::munmap(made, size);
     return first;
+  }
+
+  std::byte* obtain() {
+    if (kept_mapping::wanted())
+      if (std::byte* const at = kept_mapping::take(kept_mapping::name_of(fd.get(), size)))
+        return at;
+    void* const made = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (made == MAP_FAILED)
+      throw std::system_error(errno, std::generic_category(), "cannot map a shared buffer");
+    return static_cast<std::byte*>(made);
+  }
+
+  void give_up(std::byte* at) noexcept {
+    try {
+      if (kept_mapping::wanted())
+        return kept_mapping::keep(kept_mapping::name_of(fd.get(), size), at);
+    } catch (const std::system_error&) {
+    }
+    ::munmap(at, size);
   }
 
   unique_fd fd;

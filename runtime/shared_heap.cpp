@@ -134,8 +134,9 @@ void heap_section::begin(intent what) {
   }
   before_ = nested_ ? heap_.writing.load(std::memory_order_relaxed) : 0;
   heap_.writing.store(before_ || what == intent::write, std::memory_order_relaxed);
-  // Nothing of what follows is done before.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // The compiler moves nothing of what follows before it; what the processor has done it has done
+  // in order, as far as others see it after this one's death.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 heap_section::~heap_section() {

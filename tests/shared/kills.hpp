@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -31,16 +33,17 @@ class seeded {
   std::mt19937_64 engine_;
 };
 
-/// Kills a forked copy that runs `body` before each of its first instructions in turn, in steps of
-/// `stride` (all that there are, at stride 1), and calls `check(instruction)` after each. How many
-/// kills that were.
+/// Kills a forked copy that runs `body` before its first instruction, before a later one, and so on
+/// until it ends by itself, and calls `check(instruction)` after each. From one to the next there
+/// are `stride` instructions on average; 1 is every single one. How many kills that were.
 template <class Body, class Check>
-int kill_at_each_instruction(const Body& body, long stride, const Check& check) {
+int kill_at_instructions(const Body& body, std::uint64_t stride, const Check& check) {
+  seeded random;
   int done = 0;
-  for (long at = 0;; at += stride, ++done) {
-    const bool reached = killed_at_instruction(body, at);
+  for (std::uint64_t at = 0;; at += 1 + random.below(2 * stride - 1), ++done) {
+    const bool reached = killed_at_instruction(body, static_cast<long>(at));
     check(at);
-    if (!reached) return done;
+    if (!reached || testing::Test::HasFatalFailure()) return done;
   }
 }
 

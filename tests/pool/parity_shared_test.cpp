@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <carom/errors.hpp>
 #include <carom/pool.hpp>
@@ -18,7 +19,9 @@
 #include <vector>
 
 #include "tests/support/board.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
+#include "tests/support/processes.hpp"
 
 namespace {
 
@@ -87,6 +90,26 @@ TEST_F(Parity, Shared_buffer_is_an_argument) {
   EXPECT_EQ(pool.apply(sum, buffer), sum(buffer));
   pool.apply(square_all, buffer);
   EXPECT_EQ(all[1000], 1'000'000u);
+}
+
+std::size_t mappings() { return carom::test::shared_mappings(::getpid()); }
+
+TEST_F(Parity, Shared_buffer_does_not_stay_in_a_worker) {
+  carom::pool pool{{.processes = 1}};
+  pool.apply(mappings);
+  const std::size_t before = pool.apply(mappings);
+  const carom::shared_buffer first(std::size_t{1} << 20), second(std::size_t{1} << 20);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(pool.apply(sum, first), 0u);
+    EXPECT_EQ(pool.apply(sum, second), 0u);
+    EXPECT_EQ(pool.apply(sum, second), 0u);
+  }
+  EXPECT_EQ(pool.apply(mappings), before);
+  EXPECT_EQ(pool.apply(sum, first), 0u);
+  const pid_t worker = pool.workers().at(0).pid;
+  EXPECT_TRUE(carom::test::eventually([&] {
+    return carom::test::shared_mappings(worker) == before;
+  })) << "nor while the worker sleeps";
 }
 
 carom::shared_buffer make_buffer(std::size_t size) {
