@@ -17,6 +17,7 @@
 #include "runtime/chunk_pace.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/crash_report.hpp"
+#include "runtime/kept_mapping.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
 #include "runtime/proc_tree.hpp"
@@ -343,7 +344,10 @@ void worker_session::run(const task_slot& slot) {
   try {
     const auto payload = payload_of(slot);
     detail::descriptor_list descriptors;
-    if (slot.flags & flag_descriptors) descriptors = descriptors_of(tasks_->position());
+    if (slot.flags & flag_descriptors)
+      descriptors = descriptors_of(tasks_->position());
+    else
+      kept_mapping::drop();
     const detail::descriptor_scope in_reach(&descriptors);
     const auto entry = detail::resolve_code({slot.module, slot.offset});
     if (slot.flags & flag_chunk)
@@ -358,7 +362,10 @@ void worker_session::run(const task_slot& slot) {
   finish();
   end_soft_limits();
   running().task_id.store(0, std::memory_order_relaxed);
-  if (setup_.max_memory != 0) weigh();
+  if (setup_.max_memory != 0) {
+    kept_mapping::drop();
+    weigh();
+  }
   tasks_->leave();
   publish(last, result_);
   result_.clear();
@@ -439,6 +446,7 @@ bool worker_session::wait() {
     if (!tasks_->empty()) return true;
     ::sched_yield();
   }
+  kept_mapping::drop();
   while (!leaving_) {
     set_waits(worker_wait::tasks);
     const bool work = !tasks_->empty();

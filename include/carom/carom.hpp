@@ -10,10 +10,16 @@
 #include <carom/imap.hpp>
 #include <carom/init.hpp>
 #include <carom/log.hpp>
+#include <carom/object_lock.hpp>
 #include <carom/pool.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
 #include <carom/result.hpp>
+#include <carom/shared.hpp>
+#include <carom/shared_array.hpp>
+#include <carom/shared_buffer.hpp>
+#include <carom/shared_heap.hpp>
+#include <carom/simple_queue.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/sync.hpp>
 #include <carom/task_options.hpp>

@@ -25,6 +25,9 @@ constexpr row rows[] = {
     {"lock", "locking and unlocking what nobody else wants", lock},
     {"memory", "memory of an idle worker and of a queued task", memory},
     {"idle", "wake-ups a second of an idle pool", idle},
+    {"simple_queue", "items a second through a simple_queue, from process to process",
+     simple_queue},
+    {"shared_buffer", "a shared_buffer of 1 GiB to a task, beside one of 8 MiB", shared_buffer},
     {"scaling", "time per task over numbers of tasks and of workers", scaling},
 };
 

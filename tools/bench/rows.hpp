@@ -45,6 +45,9 @@ void lock(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);
+// shared_rows.cpp
+void simple_queue(run&);
+void shared_buffer(run&);
 // scaling_rows.cpp
 void scaling(run&);
 

@@ -49,6 +49,11 @@ def spin():
         pass
 
 
+def put_all(queue, count):
+    for i in range(count):
+        queue.put(i)
+
+
 def read_all(fd, count, seconds):
     data = b""
     while len(data) < count:
@@ -185,6 +190,25 @@ class Peer:
             times.append((clock() - start) * 1e6)
         end(pool)
         return times
+
+    def stream(self, queue, count):
+        """Items a second from a process of its own to this one."""
+        self.close()
+        producer = self.module.Process(target=put_all, args=(queue, count))
+        producer.start()
+        queue.get()
+        start = clock()
+        for _ in range(count - 1):
+            queue.get()
+        passed = clock() - start
+        producer.join()
+        return count / passed
+
+    def simple_queue(self, count):
+        return self.stream(self.module.SimpleQueue(), count)
+
+    def feeder_queue(self, count):
+        return self.stream(self.module.Queue(), count)
 
     def memory(self, workers):
         """Proportional set size of an idle worker that has run a task, in bytes."""
