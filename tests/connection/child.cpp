@@ -38,6 +38,12 @@ child::child(const std::function<void()>& body) {
 child::child(child&& other) noexcept
     : pid_(std::exchange(other.pid_, 0)), pidfd_(std::exchange(other.pidfd_, -1)) {}
 
+child& child::operator=(child&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(pidfd_, other.pidfd_);
+  return *this;
+}
+
 child::~child() {
   if (pid_ > 0) {
     kill();

@@ -14,7 +14,7 @@ class child {
   explicit child(const std::function<void()>& body);
   child(child&& other) noexcept;
   child(const child&) = delete;
-  child& operator=(const child&) = delete;
+  child& operator=(child&& other) noexcept;
   ~child();
 
   pid_t pid() const { return pid_; }
