@@ -87,7 +87,7 @@ unique_fd connect_to(const socket_address& address, const deadline& until) {
     connect_local(made.get(), name, address, until);
   else
     connect_internet(made.get(), name, address, until);
-  return made;
+  return runtime::above_stdio(std::move(made));
 }
 
 [[noreturn]] void throw_refused(handshake::state state, const socket_address& address) {

@@ -34,6 +34,11 @@ constexpr unsigned char form_open = 1, form_readable = 2, form_writable = 4, for
 
 namespace runtime {
 
+unique_fd above_stdio(unique_fd fd) {
+  if (fd.get() > STDERR_FILENO || !fd) return fd;
+  return unique_fd(file_descriptor::duplicate(fd.get()).release());
+}
+
 std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool readable,
                                                         bool writable) {
   int domain = 0, type = 0;
@@ -137,14 +142,13 @@ std::pair<connection, connection> pipe(bool duplex, bool read_nonblocking, bool 
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::system_error(errno, std::system_category(), "making a pipe");
-  file_descriptor first_fd(ends[0]), second_fd(ends[1]);
-  // Out of the way of the standard streams, where these are closed.
-  if (first_fd.get() <= STDERR_FILENO) first_fd = file_descriptor::duplicate(first_fd.get());
-  if (second_fd.get() <= STDERR_FILENO) second_fd = file_descriptor::duplicate(second_fd.get());
+  unique_fd first_fd(ends[0]), second_fd(ends[1]);
+  first_fd = runtime::above_stdio(std::move(first_fd));
+  second_fd = runtime::above_stdio(std::move(second_fd));
   // Holds for whatever else is done with the descriptors, too.
   if (!duplex) ::shutdown(first_fd.get(), SHUT_WR);
-  connection first(std::move(first_fd), true, duplex);
-  connection second(std::move(second_fd), duplex, true);
+  connection first(file_descriptor(first_fd.release()), true, duplex);
+  connection second(file_descriptor(second_fd.release()), duplex, true);
   first.setblocking(!read_nonblocking);
   second.setblocking(!write_nonblocking);
   return {std::move(first), std::move(second)};

@@ -54,6 +54,9 @@ struct connection_state {
   sending_side out;
 };
 
+/// Out of the way of the standard streams, where these are closed. Throws std::system_error.
+unique_fd above_stdio(unique_fd fd);
+
 /// Looks at what `socket` is. Empty if it is no stream socket of the Unix or internet family.
 std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool readable,
                                                         bool writable);

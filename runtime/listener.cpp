@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/listener.hpp>
 
-#include <fcntl.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <stdexcept>
@@ -85,12 +82,9 @@ listener_state::listener_state(listener_options options)
 
 void listener_state::bind_to(const socket_address& wanted) {
   kernel_address name = resolve(wanted);
-  unique_fd made(
-      ::socket(name.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  unique_fd made(::socket(name.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) throw std::system_error(errno, std::system_category(), "making a socket");
-  // Out of the way of the standard streams, where these are closed.
-  socket_ = unique_fd(::fcntl(made.get(), F_DUPFD_CLOEXEC, 3));
-  if (!socket_) throw std::system_error(errno, std::system_category(), "making a socket");
+  socket_ = above_stdio(std::move(made));
 
   const int on = 1;
   if (name.family() == AF_UNIX)

@@ -100,7 +100,7 @@ std::optional<listener_state::accepted> listener_state::accept_one() {
         ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         ::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
       }
-      return accepted{std::move(socket), readable_address(from)};
+      return accepted{above_stdio(std::move(socket)), readable_address(from)};
     }
     const int error = errno;
     if (error == EAGAIN) return std::nullopt;

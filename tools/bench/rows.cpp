@@ -22,6 +22,7 @@ constexpr row rows[] = {
     {"apply_limited", "small tasks with both time limits armed", apply_limited},
     {"map_limited", "items a second in default chunks, each with a time limit", map_limited},
     {"recycle", "tasks a second when each has a worker of its own", recycle},
+    {"connection", "messages and bytes between two processes", connection},
     {"memory", "memory of an idle worker and of a queued task", memory},
     {"idle", "wake-ups a second of an idle pool", idle},
     {"scaling", "time per task over numbers of tasks and of workers", scaling},

@@ -40,6 +40,8 @@ void limits(run&);
 void apply_limited(run&);
 void map_limited(run&);
 void recycle(run&);
+// connection_rows.cpp
+void connection(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);
