@@ -42,8 +42,7 @@ TEST_F(Parity, Connection_is_a_message) {
   auto [mine, its] = carom::pipe();
   child other([&, &mine = mine, &its = its] {
     mine.close();
-    auto given = its.recv<connection>();
-    given.send(std::string("through the given one"));
+    its.recv<connection>().send("through the given one");
     its.recv<int>();
   });
   its.close();
