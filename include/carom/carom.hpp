@@ -3,14 +3,18 @@
 
 /// Everything but the headers that bring in CAF (actor.hpp).
 #include <carom/async_result.hpp>
+#include <carom/authkey.hpp>
 #include <carom/call.hpp>
+#include <carom/connection.hpp>
 #include <carom/errors.hpp>
 #include <carom/exception.hpp>
 #include <carom/file_descriptor.hpp>
 #include <carom/imap.hpp>
 #include <carom/init.hpp>
+#include <carom/listener.hpp>
 #include <carom/log.hpp>
 #include <carom/object_lock.hpp>
+#include <carom/pipe.hpp>
 #include <carom/pool.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
@@ -25,3 +29,4 @@
 #include <carom/task_options.hpp>
 #include <carom/this_task.hpp>
 #include <carom/this_worker.hpp>
+#include <carom/wait.hpp>

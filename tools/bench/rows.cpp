@@ -23,6 +23,7 @@ constexpr row rows[] = {
     {"map_limited", "items a second in default chunks, each with a time limit", map_limited},
     {"recycle", "tasks a second when each has a worker of its own", recycle},
     {"lock", "locking and unlocking what nobody else wants", lock},
+    {"connection", "messages and bytes between two processes", connection},
     {"memory", "memory of an idle worker and of a queued task", memory},
     {"idle", "wake-ups a second of an idle pool", idle},
     {"simple_queue", "items a second through a simple_queue, from process to process",

@@ -42,6 +42,8 @@ void map_limited(run&);
 void recycle(run&);
 // lock_rows.cpp
 void lock(run&);
+// connection_rows.cpp
+void connection(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);

@@ -54,6 +54,22 @@ def put_all(queue, count):
         queue.put(i)
 
 
+def echo_numbers(far):
+    while True:
+        far.send(far.recv())
+
+
+def add_up(far):
+    count = far.recv()
+    far.send(sum(far.recv() for _ in range(count)))
+
+
+def send_payloads(far):
+    data = b"x" * PAYLOAD
+    while True:
+        far.send_bytes(data)
+
+
 def read_all(fd, count, seconds):
     data = b""
     while len(data) < count:
@@ -209,6 +225,50 @@ class Peer:
 
     def feeder_queue(self, count):
         return self.stream(self.module.Queue(), count)
+
+    def with_other_end(self, body, measure):
+        """A pipe whose other end a process of its own has, which runs body."""
+        self.close()
+        near, far = self.module.Pipe()
+        process = self.module.Process(target=body, args=(far,))
+        process.start()
+        far.close()
+        try:
+            return measure(near)
+        finally:
+            near.close()
+            process.terminate()
+            process.join()
+
+    def connection_rtt(self, count):
+        def measure(near):
+            for i in range(count + 100):
+                if i == 100:
+                    start = clock()
+                near.send(i)
+                near.recv()
+            return (clock() - start) / count * 1e6
+        return self.with_other_end(echo_numbers, measure)
+
+    def connection_messages(self, count):
+        def measure(near):
+            near.send(count)
+            start = clock()
+            for _ in range(count):
+                near.send(1)
+            near.recv()
+            return count / (clock() - start)
+        return self.with_other_end(add_up, measure)
+
+    def connection_bytes(self, count):
+        def measure(near):
+            buffer = bytearray(PAYLOAD)
+            near.recv_bytes_into(buffer)
+            start = clock()
+            for _ in range(count):
+                near.recv_bytes()
+            return count * PAYLOAD / (clock() - start) / 1e9
+        return self.with_other_end(send_payloads, measure)
 
     def memory(self, workers):
         """Proportional set size of an idle worker that has run a task, in bytes."""
