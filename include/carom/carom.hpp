@@ -4,6 +4,8 @@
 /// Everything but the headers that bring in CAF (actor.hpp).
 #include <carom/async_result.hpp>
 #include <carom/call.hpp>
+#include <carom/context.hpp>
+#include <carom/cpu_count.hpp>
 #include <carom/errors.hpp>
 #include <carom/exception.hpp>
 #include <carom/file_descriptor.hpp>
@@ -13,7 +15,9 @@
 #include <carom/pool.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <carom/process.hpp>
 #include <carom/result.hpp>
+#include <carom/start_method.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/task_options.hpp>
 #include <carom/this_task.hpp>
