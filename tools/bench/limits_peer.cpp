@@ -129,6 +129,18 @@ double forks(std::size_t count) {
   return watch.microseconds();
 }
 
+/// One after the other, each waited for.
+double fork_and_wait(std::size_t count) {
+  const stopwatch watch;
+  for (std::size_t i = 0; i < count; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    if (child < 0) throw std::runtime_error("fork failed");
+    ::waitpid(child, nullptr, 0);
+  }
+  return watch.microseconds() / static_cast<double>(count);
+}
+
 }  // namespace
 
 int run_limits_peer(int workers) {
@@ -137,6 +149,7 @@ int run_limits_peer(int workers) {
       {"message_queue",
        [=](const auto& numbers) { return message_queue_loop(count_of(numbers), workers); }},
       {"memcpy", [](const auto& numbers) { return copy_rate(count_of(numbers)); }},
+      {"fork_wait", [](const auto& numbers) { return fork_and_wait(count_of(numbers)); }},
       {"forks", [](const auto& numbers) { return forks(count_of(numbers)); }},
   });
 }
