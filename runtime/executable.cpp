@@ -11,6 +11,7 @@
 
 #include <array>
 #include <carom/errors.hpp>
+#include <carom/process.hpp>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,7 @@
 #include <system_error>
 
 #include "runtime/fork_server_process.hpp"
+#include "runtime/loop_thread.hpp"
 #include "runtime/own_process.hpp"
 #include "runtime/segment.hpp"
 #include "serialization/worker_messages.hpp"
@@ -45,7 +47,11 @@ struct program {
   bool has_init = false;
   std::shared_ptr<unique_fd> binary;
   std::string name;
+  /// The binary that is known to call carom::init.
+  std::shared_ptr<unique_fd> proved;
 };
+
+void do_nothing() {}
 
 /// A forked copy, whose descriptors the fork server has closed, opens its program again.
 program& own_program() {
@@ -123,7 +129,25 @@ void set_executable(const std::string& path) {
   own.name = path;
 }
 
-void check_executable() { program_to_run(); }
+void check_executable(std::chrono::nanoseconds timeout) {
+  const auto tried = program_to_run().first;
+  auto& own = own_program();
+  {
+    std::lock_guard lock(own.mutex);
+    if (own.proved == tried) return;
+  }
+  if (on_loop_thread()) return;  // which cannot wait for it
+  try {
+    process probe({.name = "probe", .start_method = start_method::spawn, .start_timeout = timeout},
+                  &do_nothing);
+    probe.start();
+    probe.join();
+  } catch (const unknown_task&) {
+    // It has called init, and is another build: what it has, the tasks will tell.
+  }
+  std::lock_guard lock(own.mutex);
+  own.proved = tried;
+}
 
 unique_fd write_launch(unique_fd worker_end) {
   const auto [binary, name] = program_to_run();

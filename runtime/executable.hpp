@@ -21,8 +21,9 @@ void set_executable(const std::string& path);
 /// Packs `worker_end` into a channel of its own, with what turns the child behind it into that
 /// program. Throws start_method_error where there is none.
 unique_fd write_launch(unique_fd worker_end);
-/// Throws start_method_error where no program can be spawned.
-void check_executable();
+/// Throws start_method_error where no program can be spawned, or where the one that would be does
+/// not call carom::init within `timeout`; that is tried once for each program.
+void check_executable(std::chrono::nanoseconds timeout);
 
 /// The child behind such a channel: runs the program.
 [[noreturn]] void run_launch(message launch) noexcept;
