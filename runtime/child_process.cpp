@@ -15,6 +15,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "runtime/executable.hpp"
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
@@ -102,8 +103,7 @@ void child_process::check_started() const {
 void child_process::check_made(const char* what) const {
   check_owner();
   if (stage_.load(std::memory_order_acquire) != made)
-    throw process_error(label() + " has been started: its " + what +
-                        " cannot be changed any more");
+    throw process_error(label() + " has been started: its " + what + " cannot be changed any more");
 }
 
 std::string child_process::name() {
@@ -166,6 +166,7 @@ void child_process::run_start() {
     if (closed_) throw process_error("process '" + options_.name + "' has been closed");
   }
   install_exit_guard();
+  if (options_.start_method == start_method::spawn) require_executable();
   auto runtime = host_runtime::acquire(options_.start_method);
   auto [ours, theirs] = channel::make_pair();
   write_messages(ours);
@@ -194,6 +195,8 @@ void child_process::run_start() {
     throw process_error(label() + " cannot be started: " +
                         (error_ == ESRCH ? "the fork server is gone" : ::strerror(error_)));
   if (options_.start_method == start_method::spawn) await_answer(ours);
+  // Its descriptors here would hide the end of a pipe from whoever reads that.
+  call_ = {};
 }
 
 /// Everything that the child reads; waits in its channel before there is a child.
@@ -248,7 +251,8 @@ void child_process::await_answer(channel& from) {
   const auto until = after(options_.start_timeout);
   const auto refuse = [this](const std::string& what) {
     throw start_method_error(label() + " cannot be started by start_method::spawn: its program " +
-                             what + ": write carom::init(argc, argv) as the first line of its main");
+                             what +
+                             ": write carom::init(argc, argv) as the first line of its main");
   };
   message answer;
   for (;;) {
@@ -257,8 +261,7 @@ void child_process::await_answer(channel& from) {
     int patience = -1;
     if (until) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - clock::now()).count();
-      if (left <= 0)
-        refuse("has not called carom::init within process_options::start_timeout");
+      if (left <= 0) refuse("has not called carom::init within process_options::start_timeout");
       patience = static_cast<int>(std::min<long>(left, 1'000'000));
     }
     if (::poll(waited, 2, patience) <= 0) continue;
@@ -385,9 +388,8 @@ void child_process::signal(int number) {
     throw process_error(label() + " has not been started: there is nothing to signal");
   std::lock_guard lock(mutex_);
   if (!runtime_) return;  // it has ended
-  runtime_->events().post([runtime = runtime_, id = id_, number] {
-    runtime->signal_group(id, number);
-  });
+  runtime_->events().post(
+      [runtime = runtime_, id = id_, number] { runtime->signal_group(id, number); });
 }
 
 void child_process::terminate_controlled() {
@@ -465,8 +467,8 @@ void child_process::end_all() noexcept try {
       if (may_wait) child->wait_while_starting();
       return child->stage_.load(std::memory_order_acquire) != running;
     });
-    const auto daemons = std::partition(all.begin(), all.end(),
-                                        [](const auto& child) { return !child->daemon(); });
+    const auto daemons =
+        std::partition(all.begin(), all.end(), [](const auto& child) { return !child->daemon(); });
     std::for_each(daemons, all.end(), [](const auto& child) { child->signal(SIGTERM); });
     if (!may_wait) return;
     const auto begin = clock::now();

@@ -78,7 +78,7 @@ class child_process final : public detail::process_body,
   void settle(stage how);
 
   const pid_t owner_;
-  const packed_call call_;
+  packed_call call_;  // until it has been started
   std::string identity_;
 
   mutable std::mutex mutex_;

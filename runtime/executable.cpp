@@ -120,14 +120,18 @@ void open_own_executable() {
 void set_executable(const std::string& path) {
   unique_fd binary = open_binary(path.c_str());
   struct stat status {};
-  if (::fstat(binary.get(), &status) == 0 && !S_ISREG(status.st_mode)) errno = EISDIR;
-  else errno = ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
+  if (::fstat(binary.get(), &status) == 0 && !S_ISREG(status.st_mode))
+    errno = EISDIR;
+  else
+    errno = ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
   if (errno != 0) throw std::system_error(errno, std::system_category(), path);
   auto& own = own_program();
   std::lock_guard lock(own.mutex);
   own.binary = std::make_shared<unique_fd>(std::move(binary));
   own.name = path;
 }
+
+void require_executable() { program_to_run(); }
 
 void check_executable(std::chrono::nanoseconds timeout) {
   const auto tried = program_to_run().first;
@@ -153,7 +157,8 @@ unique_fd write_launch(unique_fd worker_end) {
   const auto [binary, name] = program_to_run();
   auto [ours, theirs] = channel::make_pair();
   const int fds[] = {binary->get(), worker_end.get()};
-  if (const auto error = ours.send(pack_message(worker_message_kind::exec, exec_message{name}), fds))
+  if (const auto error =
+          ours.send(pack_message(worker_message_kind::exec, exec_message{name}), fds))
     throw std::system_error(error);
   return theirs.release();
 }
@@ -188,8 +193,7 @@ channel take_launched_channel() noexcept {
   if (::fcntl(ticket_fd, F_GET_SEALS) != seals) return {};
   ticket found;
   if (::pread(ticket_fd, &found, sizeof found, 0) != sizeof found) return {};
-  if (found.magic != ticket_magic || found.version != ticket_version ||
-      found.pid != ::getpid())
+  if (found.magic != ticket_magic || found.version != ticket_version || found.pid != ::getpid())
     return {};
   ::close(ticket_fd);
   ::fcntl(channel_fd, F_SETFD, FD_CLOEXEC);

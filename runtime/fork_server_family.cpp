@@ -108,8 +108,8 @@ bool family::is_own_worker(pid_t pid) const {
 }
 
 /// Servers of a worker come to us when what started them ends (the keeper is made so), and so do
-/// workers of theirs when a keeper dies. Each holds a pidfd of its host: a worker of ours, or one of
-/// those that came to us so.
+/// workers of theirs when a keeper dies. Each holds a pidfd of its host: a worker of ours, or one
+/// of those that came to us so.
 bool family::belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const {
   // As deep as nesting goes; a circle cannot be, but for numbers that are used again.
   for (int depth = 0; depth != 64; ++depth) {

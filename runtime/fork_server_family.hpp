@@ -72,8 +72,8 @@ class family {
   void children_changed();
   /// Once per turn: reaps ended children that are no workers and, after a worker has ended, kills
   /// those that live, but for members of a living worker's group and for the fork server that a
-  /// living worker has started, with what it looks after. Puts it off when the forker (the keeper's)
-  /// has ended: its workers are among the children and not yet taken over.
+  /// living worker has started, with what it looks after. Puts it off when the forker (the
+  /// keeper's) has ended: its workers are among the children and not yet taken over.
   void sweep(pid_t forker = 0, int forker_pidfd = -1);
   /// Next sweep kills.
   void hunt() noexcept { sweep_ = hunt_ = true; }

@@ -15,11 +15,11 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/child_process.hpp"
 #include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
 #include "runtime/proc_tree.hpp"
 #include "runtime/worker_identity.hpp"
-#include "runtime/child_process.hpp"
 
 namespace carom::runtime {
 namespace {

@@ -137,8 +137,7 @@ std::vector<pid_t> children_of(pid_t parent) {
 }
 
 pid_t pid_behind(pid_t owner, int fd) noexcept try {
-  const auto text =
-      read_file("/proc/" + std::to_string(owner) + "/fdinfo/" + std::to_string(fd));
+  const auto text = read_file("/proc/" + std::to_string(owner) + "/fdinfo/" + std::to_string(fd));
   if (!text) return 0;
   const std::size_t at = text->find("\nPid:");
   return at == std::string::npos ? 0 : std::atoi(text->c_str() + at + 5);

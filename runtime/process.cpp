@@ -66,7 +66,8 @@ class self_body final : public detail::process_body {
   void set_name(std::string name) override { own_process::instance().set_name(std::move(name)); }
   bool daemon() override { return own_process::instance().daemon(); }
   bool join(std::optional<std::chrono::nanoseconds>) override {
-    throw process_error("a process that joins itself would wait for ever: only children are joined");
+    throw process_error(
+        "a process that joins itself would wait for ever: only children are joined");
   }
   bool is_alive() override { return true; }
   pid_t pid() override { return ::getpid(); }
@@ -180,8 +181,8 @@ int get_pdeathsig() {
 
 void set_pdeathsig(int signal) {
   if (signal < 0 || signal > SIGRTMAX)
-    throw std::invalid_argument("there is no signal " + std::to_string(signal) +
-                                ": choose 1 to " + std::to_string(SIGRTMAX) + ", or 0 for none");
+    throw std::invalid_argument("there is no signal " + std::to_string(signal) + ": choose 1 to " +
+                                std::to_string(SIGRTMAX) + ", or 0 for none");
   // The kernel forgets it with the thread that asked for it.
   if (::syscall(SYS_gettid) != ::getpid())
     throw process_error("set_pdeathsig: call it on the main thread of the process");

@@ -28,9 +28,8 @@ class CAROM_API context {
   /// A process that is to run `f(args...)`; not started yet.
   template <class F, class... As>
   requires(!std::is_same_v<std::remove_cvref_t<F>, process_options>) process
-      make_process(F&& f, As&&... args) const {
-    return make_process(process_options{}, std::forward<F>(f), std::forward<As>(args)...);
-  }
+      make_process(F&& f, As&&... args)
+  const { return make_process(process_options{}, std::forward<F>(f), std::forward<As>(args)...); }
   /// The same with options, whose start method does not count.
   template <class F, class... As>
   process make_process(process_options options, F&& f, As&&... args) const {

@@ -26,8 +26,9 @@ CAROM_API void set_forkserver_preload(void (*f)());
 /// Has `f` run when this process ends in order: main returns or `exit` is called, a process's
 /// function has ended, a worker leaves by itself. The last one runs first; what they throw is
 /// logged. They are this process's own: no child inherits them. They run before daemons are
-/// terminated and other children joined, and before static destructors. Not after a signal, `_exit`
-/// or an `exit` inside of a pool's task. Thread-safe (billiard: Finalize).
+/// terminated and other children joined, and before objects are destroyed that are older than
+/// `init`, or than the first call; static objects made later are destroyed before that. Not after a
+/// signal, `_exit` or an `exit` inside of a pool's task. Thread-safe (billiard: Finalize).
 CAROM_API void at_exit(std::function<void()> f);
 
 /// Has `f` run at the start of each process and worker that carom makes from here on, by whatever

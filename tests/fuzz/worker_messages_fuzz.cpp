@@ -31,7 +31,10 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
                                                std::size_t max_size, unsigned seed) {
   if (seed % 256 != 0) return LLVMFuzzerMutate(data, size, max_size);
   setup_message whole{.origin = {.name = "pool-1", .parent = 4},
-                      .worker_id = 7, .index = 1, .pool_name = "a pool", .log_level = 2};
+                      .worker_id = 7,
+                      .index = 1,
+                      .pool_name = "a pool",
+                      .log_level = 2};
   whole.modules.resize(seed / 256 % 3, {"0123456789abcdef", "/usr/lib/library.so"});
   whole.initializer_arguments.resize(seed / 1024 % 100);
   whole.origin.after_fork.resize(seed / 4096 % 3);

@@ -106,8 +106,8 @@ const helper_program spawns_another("spawns_another", [](const helper_program::a
       pool.apply(nothing);
     });
   }
-  const bool as_wanted = said.find("carom::init") != std::string::npos &&
-                         said.find(given.at(3)) != std::string::npos;
+  const bool as_wanted =
+      said.find("carom::init") != std::string::npos && said.find(given.at(3)) != std::string::npos;
   if (!as_wanted) std::fprintf(stderr, "said: %s\n", said.c_str());
   return as_wanted ? 0 : 1;
 });
@@ -260,9 +260,8 @@ const helper_program preload_ends_its_process(
     "preload_ends_its_process",
     [](const helper_program::arguments&) {
       carom::set_forkserver_preload(+[] { ::_exit(1); });
-      return refusal([] { carom::init(0, nullptr); }).find("must not end") != std::string::npos
-                 ? 0
-                 : 1;
+      return refusal([] { carom::init(0, nullptr); }).find("must not end") != std::string::npos ? 0
+                                                                                                : 1;
     },
     helper_program::init::missing);
 
@@ -281,8 +280,7 @@ TEST_F(Parity, Context_start_methods) {
   EXPECT_EQ(carom::to_string(start_method::forkserver), "forkserver");
   EXPECT_EQ(carom::to_string(start_method::fork), "fork");
   EXPECT_EQ(carom::to_string(start_method::spawn), "spawn");
-  for (const auto method : all)
-    EXPECT_EQ(carom::get_context(method).get_start_method(), method);
+  for (const auto method : all) EXPECT_EQ(carom::get_context(method).get_start_method(), method);
 }
 
 TEST_F(Parity, Context_what_each_start_method_sees_of_memory) {
@@ -311,18 +309,19 @@ TEST_F(Parity, Context_set_start_method) {
 
 TEST_F(Parity, Context_spawn_is_a_new_run_of_the_program) {
   pipe_ends ends;
-  process one({.start_method = start_method::spawn},
-              +[](file_descriptor to) {
-                std::string open;
-                for (int fd = 3; fd < 64; ++fd)
-                  if (fd != to.get() && ::fcntl(fd, F_GETFD) >= 0)
-                    open += std::to_string(fd) +
-                            (::fcntl(fd, F_GETFD) & FD_CLOEXEC ? " " : " is inherited ");
-                write_line(to.get(), std::to_string(::getenv("CAROM_CHILD") != nullptr) + " " +
-                                         std::to_string(::getpgrp() == ::getpid()) + " " + open);
-                for (;;) ::pause();
-              },
-              std::move(ends.write));
+  process one(
+      {.start_method = start_method::spawn},
+      +[](file_descriptor to) {
+        std::string open;
+        for (int fd = 3; fd < 64; ++fd)
+          if (fd != to.get() && ::fcntl(fd, F_GETFD) >= 0)
+            open +=
+                std::to_string(fd) + (::fcntl(fd, F_GETFD) & FD_CLOEXEC ? " " : " is inherited ");
+        write_line(to.get(), std::to_string(::getenv("CAROM_CHILD") != nullptr) + " " +
+                                 std::to_string(::getpgrp() == ::getpid()) + " " + open);
+        for (;;) ::pause();
+      },
+      std::move(ends.write));
   one.start();
   const std::string said = read_line(ends.read.get());
   EXPECT_TRUE(said.starts_with("0 1 ")) << said;
@@ -358,10 +357,10 @@ TEST_F(Parity, Context_spawn_means_no_grandchild) {
   // Whoever inherits the descriptors of a spawned program is not meant: main goes on there.
   const workshop in;
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
-  const std::string forks = in.compile(
-      "if (fork() == 0) { execl(\"" + self + "\", \"" + self +
-      "\", \"--gtest_filter=none\", (char*)0); _exit(9); }"
-      "int status = 0; wait(&status); return status == 0 ? 42 : 43;");
+  const std::string forks =
+      in.compile("if (fork() == 0) { execl(\"" + self + "\", \"" + self +
+                 "\", \"--gtest_filter=none\", (char*)0); _exit(9); }"
+                 "int status = 0; wait(&status); return status == 0 ? 42 : 43;");
   EXPECT_EQ(result_of(spawns_another, {"process", forks, "30000", "exitcode 42"}), 0);
 }
 

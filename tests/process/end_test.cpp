@@ -38,9 +38,10 @@ void note_after_fork_too() { board::add(11, board::get(10)); }
 /// Host that ends by main's return, with a daemon and another child.
 const helper_program host_with_children(
     "host_with_children", [](const helper_program::arguments& given) {
-      static process daemon({.daemon = true}, stay, 1U);
-      static process stubborn({.daemon = true}, ignore_and_stay, 2U);
-      static process other(+[] {
+      // Handles that are never destroyed: it is the end of the host that does it.
+      auto& daemon = *new process({.daemon = true}, stay, 1U);
+      auto& stubborn = *new process({.daemon = true}, ignore_and_stay, 2U);
+      auto& other = *new process(+[] {
         board::set(3, static_cast<std::uint32_t>(::getpid()));
         board::wait(4);
         board::set(5, 1);
@@ -58,7 +59,7 @@ const helper_program host_with_children(
 const helper_program host_without_init(
     "host_without_init",
     [](const helper_program::arguments&) {
-      static process daemon({.daemon = true}, stay, 1U);
+      auto& daemon = *new process({.daemon = true}, stay, 1U);
       daemon.start();
       board::wait(1);
       return 0;
@@ -74,14 +75,15 @@ const helper_program host_that_stays("host_that_stays", [](const helper_program:
                        slot++);
       all.back().start();
     }
-  all.emplace_back(carom::process_options{.start_method = start_method::fork}, +[] {
-    const pid_t detached = ::fork();
-    if (detached == 0) {
-      ::setsid();
-      stay(6);
-    }
-    stay(5);
-  });
+  all.emplace_back(
+      carom::process_options{.start_method = start_method::fork}, +[] {
+        const pid_t detached = ::fork();
+        if (detached == 0) {
+          ::setsid();
+          stay(6);
+        }
+        stay(5);
+      });
   all.back().start();
   for (unsigned each = 1; each <= 6; ++each) board::wait(each);
   board::set(100, 1);
@@ -193,12 +195,13 @@ TEST_F(Parity, Process_after_fork) {
     carom::after_fork(note_after_fork_too);
     carom::after_fork(+[] { throw std::runtime_error("is logged"); });
     for (const auto method : {start_method::forkserver, start_method::fork}) {
-      process below({.start_method = method}, +[] {
-        board::add(12, board::get(10));
-        process lowest(nothing);
-        lowest.start();
-        lowest.join();
-      });
+      process below(
+          {.start_method = method}, +[] {
+            board::add(12, board::get(10));
+            process lowest(nothing);
+            lowest.start();
+            lowest.join();
+          });
       below.start();
       below.join();
       carom::pool pool{{.processes = 1, .start_method = method}};
@@ -232,8 +235,8 @@ TEST_F(Parity, Process_children_at_the_end_of_a_host_without_init) {
 
 TEST_F(Parity, Process_children_at_the_end_of_a_process) {
   process outer = started(+[] {
-    static process daemon({.daemon = true}, stay, 1U);
-    static process other(+[] {
+    auto& daemon = *new process({.daemon = true}, stay, 1U);
+    auto& other = *new process(+[] {
       board::wait(2);
       board::set(3, 1);
     });
@@ -320,8 +323,7 @@ TEST_F(Parity, Process_killed_at_any_instant) {
     const auto method = i % 5 == 0 ? start_method::fork : start_method::forkserver;
     process victim({.start_method = method}, leave_with, 7);
     victim.start();
-    if (const auto pause = dice() % 400; pause > 50)
-      let_pass(std::chrono::microseconds(pause));
+    if (const auto pause = dice() % 400; pause > 50) let_pass(std::chrono::microseconds(pause));
     switch (dice() % 4) {
       case 0: victim.kill(); break;
       case 1: victim.terminate(); break;

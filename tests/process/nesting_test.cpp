@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Processes and pools below processes and workers: each that starts some has a fork server of its
-// own, which comes below the outer one. Whoever dies, what stood below is gone and the rest goes on.
+// own, which comes below the outer one. Whoever dies, what stood below is gone and the rest goes
+// on.
 #include <algorithm>
 #include <random>
 
@@ -26,8 +27,8 @@ void publish_own_servers(unsigned level) {
 /// A process that holds a child one level below, and a pool when it has none.
 void live_at(unsigned level, unsigned depth, bool direct) {
   if (level < depth) {
-    process below({.start_method = direct ? start_method::fork : start_method::forkserver},
-                  live_at, level + 1, depth, direct);
+    process below({.start_method = direct ? start_method::fork : start_method::forkserver}, live_at,
+                  level + 1, depth, direct);
     below.start();
     board::wait(level + 1);
     publish_own_servers(level);
@@ -58,8 +59,8 @@ class NestedTree {
  public:
   explicit NestedTree(unsigned depth, bool direct = false)
       : before_(whole_family()),
-        root_(carom::process_options{.start_method = direct ? start_method::fork
-                                                            : start_method::forkserver},
+        root_(carom::process_options{.start_method =
+                                         direct ? start_method::fork : start_method::forkserver},
               live_at, 1U, depth, direct),
         depth_(depth) {
     root_.start();
@@ -90,9 +91,9 @@ class NestedTree {
 
 /// A host of its own, to be killed: says when its tree stands.
 const helper_program host_of_a_tree("host_of_a_tree", [](const helper_program::arguments& given) {
-  process root({.start_method =
-                    given.at(0) == "fork" ? start_method::fork : start_method::forkserver},
-               live_at, 1U, 3U, given.at(0) == "fork");
+  process root(
+      {.start_method = given.at(0) == "fork" ? start_method::fork : start_method::forkserver},
+      live_at, 1U, 3U, given.at(0) == "fork");
   root.start();
   board::wait(1);
   publish_own_servers(0);
@@ -126,17 +127,18 @@ TEST_F(Parity, Process_and_pool_below_each_other) {
       SCOPED_TRACE(std::string(carom::to_string(outer)) + " " +
                    std::string(carom::to_string(inner)));
       pipe_ends ends;
-      process one({.start_method = outer},
-                  +[](file_descriptor to, int method) {
-                    const auto how = static_cast<start_method>(method);
-                    carom::pool pool{{.processes = 2, .start_method = how}};
-                    process below({.start_method = how}, leave_with, 9);
-                    below.start();
-                    below.join();
-                    write_line(to.get(), std::to_string(pool.apply(square, 6)) + " " +
-                                             std::to_string(*below.exitcode()));
-                  },
-                  std::move(ends.write), static_cast<int>(inner));
+      process one(
+          {.start_method = outer},
+          +[](file_descriptor to, int method) {
+            const auto how = static_cast<start_method>(method);
+            carom::pool pool{{.processes = 2, .start_method = how}};
+            process below({.start_method = how}, leave_with, 9);
+            below.start();
+            below.join();
+            write_line(to.get(), std::to_string(pool.apply(square, 6)) + " " +
+                                     std::to_string(*below.exitcode()));
+          },
+          std::move(ends.write), static_cast<int>(inner));
       one.start();
       EXPECT_EQ(read_line(ends.read.get()), "36 9");
       one.join();
@@ -156,19 +158,20 @@ TEST_F(Parity, Process_and_pool_below_each_other) {
 
 TEST_F(Parity, Process_below_a_spawned_one) {
   pipe_ends ends;
-  process one({.start_method = start_method::spawn},
-              +[](file_descriptor to) {
-                std::string said;
-                for (const auto method : carom::get_all_start_methods()) {
-                  process below({.start_method = method}, leave_with, 5);
-                  below.start();
-                  below.join();
-                  carom::pool pool{{.processes = 1, .start_method = method}};
-                  said += std::to_string(*below.exitcode()) + std::to_string(pool.apply(square, 2));
-                }
-                write_line(to.get(), said);
-              },
-              std::move(ends.write));
+  process one(
+      {.start_method = start_method::spawn},
+      +[](file_descriptor to) {
+        std::string said;
+        for (const auto method : carom::get_all_start_methods()) {
+          process below({.start_method = method}, leave_with, 5);
+          below.start();
+          below.join();
+          carom::pool pool{{.processes = 1, .start_method = method}};
+          said += std::to_string(*below.exitcode()) + std::to_string(pool.apply(square, 2));
+        }
+        write_line(to.get(), said);
+      },
+      std::move(ends.write));
   one.start();
   EXPECT_EQ(read_line(ends.read.get()), "545454");
   one.join();

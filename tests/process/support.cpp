@@ -12,7 +12,8 @@ namespace carom::test {
 
 pipe_ends::pipe_ends() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    throw std::system_error(errno, std::generic_category(), "pipe");
   read.reset(ends[0]);
   write.reset(ends[1]);
 }
