@@ -143,7 +143,7 @@ void supervisor::exited(std::uint64_t id, const runtime::exit_info& info) {
 }
 
 /// Its task may run on with nobody to stop it: it ends now, and its pidfd tells when.
-void supervisor::orphaned(std::uint64_t id) {
+void supervisor::contact_lost(std::uint64_t id) {
   seat* one = seat_of(id);
   if (!one || one->pidfd() < 0) return;
   if (one->cause.empty()) one->cause = "keeper and fork server were killed both";

@@ -137,8 +137,8 @@ void handshake::take_message() {
     case kind::answer: {
       std::copy_n(body, other_.size(), other_.begin());
       const mac expected = proof(side::client);
-      const bool right = other_ != own_ && CRYPTO_memcmp(body + other_.size(), expected.data(),
-                                                         expected.size()) == 0;
+      const bool right = other_ != own_ &&
+                         CRYPTO_memcmp(body + other_.size(), expected.data(), expected.size()) == 0;
       state_ = right ? state::proved : state::wrong_key;
       if (right)
         say(kind::welcome, {proof(side::listener)});

@@ -16,16 +16,17 @@ namespace carom::runtime {
 ///
 /// Nonces are fresh, so nothing can be replayed; the labels differ, so nothing can be reflected.
 /// Each message is 8 bytes (magic, version, kind, length) and a body whose length its kind fixes: a
-/// larger announcement is refused before a byte of it is read. Bytes in, bytes out; no system calls.
+/// larger announcement is refused before a byte of it is read. Bytes in, bytes out; no system
+/// calls.
 class handshake {
  public:
   enum class side { listener, client };
   enum class state {
     running,
-    proved,    ///< the other side has the key; the output, if any, is still to be sent
-    wrong_key, ///< it has not
-    foreign,   ///< it does not speak this
-    refused    ///< it says that we have not
+    proved,     ///< the other side has the key; the output, if any, is still to be sent
+    wrong_key,  ///< it has not
+    foreign,    ///< it does not speak this
+    refused     ///< it says that we have not
   };
   using nonce = std::array<std::byte, 32>;
   static constexpr std::size_t longest_message = 8 + 64;
@@ -34,7 +35,8 @@ class handshake {
   handshake(side side, const authkey& key, const nonce& own_nonce);
 
   state now() const noexcept { return state_; }
-  /// Where the next bytes of the other side go: not one behind the handshake. Empty when it is over.
+  /// Where the next bytes of the other side go: not one behind the handshake. Empty when it is
+  /// over.
   std::span<std::byte> room() noexcept;
   void advance(std::size_t count);
 

@@ -34,13 +34,14 @@ using std::chrono::nanoseconds;
   throw std::system_error(error, std::system_category(), text);
 }
 
-/// poll(2) does not tell when a Unix listener's backlog has room again, but connect(2) can wait for it.
+/// poll(2) does not tell when a Unix listener's backlog has room again, but connect(2) can wait for
+/// it.
 void connect_local(int fd, const kernel_address& name, const socket_address& address,
                    const deadline& until) {
   for (;;) {
-    const nanoseconds left =
-        std::clamp(runtime::time_left(until).value_or(nanoseconds::max()),
-                   nanoseconds(std::chrono::microseconds(1)), nanoseconds(std::chrono::hours(1000)));
+    const nanoseconds left = std::clamp(runtime::time_left(until).value_or(nanoseconds::max()),
+                                        nanoseconds(std::chrono::microseconds(1)),
+                                        nanoseconds(std::chrono::hours(1000)));
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
     const auto rest = std::chrono::duration_cast<std::chrono::microseconds>(left - seconds);
     timeval limit{.tv_sec = seconds.count(), .tv_usec = rest.count()};
@@ -66,8 +67,7 @@ void connect_internet(int fd, const kernel_address& name, const socket_address& 
   if (::connect(fd, name.get(), name.size) != 0) {
     // A signal does not end what connect has begun.
     if (errno != EINPROGRESS && errno != EINTR) throw_connect_error(errno, address);
-    if (!runtime::wait_for_event(fd, POLLOUT, until))
-      throw_timeout(address, "nobody has answered");
+    if (!runtime::wait_for_event(fd, POLLOUT, until)) throw_timeout(address, "nobody has answered");
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -81,7 +81,8 @@ void connect_internet(int fd, const kernel_address& name, const socket_address& 
 unique_fd connect_to(const socket_address& address, const deadline& until) {
   const kernel_address name = runtime::resolve(address);
   const bool local = name.family() == AF_UNIX;
-  unique_fd made(::socket(name.family(), SOCK_STREAM | SOCK_CLOEXEC | (local ? 0 : SOCK_NONBLOCK), 0));
+  unique_fd made(
+      ::socket(name.family(), SOCK_STREAM | SOCK_CLOEXEC | (local ? 0 : SOCK_NONBLOCK), 0));
   if (!made) throw std::system_error(errno, std::system_category(), "making a socket");
   if (local)
     connect_local(made.get(), name, address, until);

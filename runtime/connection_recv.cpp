@@ -134,8 +134,8 @@ void skip(connection_state& state) noexcept {
   drop_descriptors(state);
 }
 
-/// Reads on until the message is whole, or its body begins and `stop_at_body`. Skips one longer than
-/// `longest`.
+/// Reads on until the message is whole, or its body begins and `stop_at_body`. Skips one longer
+/// than `longest`.
 void receive_until(connection_state& state, const patience& limit, std::size_t longest,
                    bool stop_at_body) {
   check_usable(state);

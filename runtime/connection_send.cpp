@@ -156,9 +156,9 @@ std::optional<std::size_t> connection::send_offset(std::span<const std::byte> by
   const std::size_t taken =
       partial && partial->sent > header_size ? partial->sent - header_size : 0;
   if (partial ? bytes.size() != partial->size || offset != taken : offset != 0)
-    throw std::invalid_argument(
-        "send_offset: go on with the same bytes at the offset reached, " + std::to_string(taken) +
-        " of " + std::to_string(partial ? partial->size : bytes.size()));
+    throw std::invalid_argument("send_offset: go on with the same bytes at the offset reached, " +
+                                std::to_string(taken) + " of " +
+                                std::to_string(partial ? partial->size : bytes.size()));
   if (!partial) {
     if (!push_left_over(state, {.endless = false, .until = std::chrono::steady_clock::now()}))
       return std::nullopt;
@@ -191,8 +191,7 @@ std::optional<std::size_t> connection::send_offset(std::span<const std::byte> by
 
 bool connection::flush_for(std::optional<std::chrono::nanoseconds> timeout) {
   connection_state& state = sender_of(state_);
-  return push_left_over(state,
-                        {.endless = !timeout, .until = runtime::deadline_after(timeout)});
+  return push_left_over(state, {.endless = !timeout, .until = runtime::deadline_after(timeout)});
 }
 
 }  // namespace carom

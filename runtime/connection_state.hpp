@@ -40,8 +40,8 @@ struct sending_side {
   bool broken = false;
 };
 
-/// What is behind a connection. The members above are used by the thread that receives and by the one
-/// that sends; the others do not change while either is at it.
+/// What is behind a connection. The members above are used by the thread that receives and by the
+/// one that sends; the others do not change while either is at it.
 struct connection_state {
   unique_fd socket;
   bool readable = true;

@@ -59,7 +59,8 @@ bool listener_state::advance() {
   const bool more = accept_some();
   // Only now: what was sent in time, but not looked at in time, counts.
   const auto now = steady_clock::now();
-  while (!clients_.empty() && clients_.front().until <= now) refuse(clients_.begin(), "it is too slow");
+  while (!clients_.empty() && clients_.front().until <= now)
+    refuse(clients_.begin(), "it is too slow");
   return more;
 }
 
@@ -157,9 +158,10 @@ void listener_state::refuse(client_list::iterator one, const char* why) {
   ++refused_;
   const auto now = steady_clock::now();
   if (now >= next_log_) {
-    log()->warn("a client{}{} of the listener at {} is refused: {}{}", one->from ? " from " : "",
-                one->from.to_string(), address_.to_string(), why,
-                unlogged_ == 0 ? "" : "; " + std::to_string(unlogged_) + " more were since the last");
+    log()->warn(
+        "a client{}{} of the listener at {} is refused: {}{}", one->from ? " from " : "",
+        one->from.to_string(), address_.to_string(), why,
+        unlogged_ == 0 ? "" : "; " + std::to_string(unlogged_) + " more were since the last");
     unlogged_ = 0;
     next_log_ = now + std::chrono::seconds(1);
   } else {
@@ -194,8 +196,9 @@ connection listener_state::accept(std::optional<std::chrono::nanoseconds> timeou
       if (connection one = take_ready(); !one.closed()) return one;
     const auto now = steady_clock::now();
     if (until && *until <= now)
-      throw timeout_error("no client has connected in time at " + address_.to_string() +
-                          (refused_ ? "; " + std::to_string(refused_) + " were refused so far" : ""));
+      throw timeout_error(
+          "no client has connected in time at " + address_.to_string() +
+          (refused_ ? "; " + std::to_string(refused_) + " were refused so far" : ""));
     polled.clear();
     add_to(polled);
     wait_for_events(polled, more ? deadline(now) : earlier(until, next_deadline()));

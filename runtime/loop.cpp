@@ -146,6 +146,7 @@ void loop::run() {
 }
 
 bool on_loop_thread() noexcept { return runs_loop; }
+void leave_loop_thread() noexcept { runs_loop = false; }
 
 void loop::stop() {
   impl_->stopped.store(true, std::memory_order_release);

@@ -89,8 +89,8 @@ kernel_address resolve(const socket_address& address) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(address.host().c_str(), std::to_string(address.port()).c_str(),
-                                  &hints, &found);
+  const int error =
+      ::getaddrinfo(address.host().c_str(), std::to_string(address.port()).c_str(), &hints, &found);
   if (error != 0 || !found)
     throw process_error("the host " + address.host() + " is not found: " + ::gai_strerror(error));
   // What IPv4 has is what most listeners are bound to.

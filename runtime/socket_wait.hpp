@@ -18,8 +18,8 @@ deadline deadline_after(std::optional<std::chrono::nanoseconds> timeout) noexcep
 std::optional<std::chrono::nanoseconds> time_left(const deadline& until) noexcept;
 deadline earlier(const deadline& a, const deadline& b) noexcept;
 
-/// Waits until one of the descriptors has an event, or `until`; how many have. Goes on after signals,
-/// but throws soft_time_limit_exceeded inside a task whose soft limit has passed. Throws
+/// Waits until one of the descriptors has an event, or `until`; how many have. Goes on after
+/// signals, but throws soft_time_limit_exceeded inside a task whose soft limit has passed. Throws
 /// std::system_error.
 int wait_for_events(std::span<pollfd> descriptors, const deadline& until);
 /// The same for one; false when `until` is over. Errors and hang-ups are events.

@@ -20,6 +20,7 @@
 #include "runtime/kept_mapping.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
 #include "runtime/worker_identity.hpp"
 #include "runtime/worker_limits.hpp"
@@ -194,6 +195,7 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules);
+  own_process::become(setup_.origin);
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   // A process that a task forks does not have the page.
@@ -230,6 +232,7 @@ void worker_session::receive_setup() {
 }
 
 void worker_session::start() {
+  own_process::instance().run_after_fork();
   if (setup_.has_initializer || !setup_.rlimits.empty() || setup_.nice != 0 ||
       !setup_.cpu_affinity.empty()) {
     try {

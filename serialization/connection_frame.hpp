@@ -42,8 +42,8 @@ inline constexpr std::array<std::byte, 4> frame_magic{std::byte{'c'}, std::byte{
 inline constexpr std::array<std::byte, 4> handshake_magic{std::byte{'c'}, std::byte{'a'},
                                                           std::byte{'u'}, std::byte{'t'}};
 
-/// Takes a stream apart into messages: says where the next bytes are to be put, and is told how many
-/// came. Never asks for a byte of the next message, and allocates in step with what has come.
+/// Takes a stream apart into messages: says where the next bytes are to be put, and is told how
+/// many came. Never asks for a byte of the next message, and allocates in step with what has come.
 class frame_reader {
  public:
   enum class stage {

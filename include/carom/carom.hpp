@@ -6,6 +6,8 @@
 #include <carom/authkey.hpp>
 #include <carom/call.hpp>
 #include <carom/connection.hpp>
+#include <carom/context.hpp>
+#include <carom/cpu_count.hpp>
 #include <carom/errors.hpp>
 #include <carom/exception.hpp>
 #include <carom/file_descriptor.hpp>
@@ -18,12 +20,14 @@
 #include <carom/pool.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <carom/process.hpp>
 #include <carom/result.hpp>
 #include <carom/shared.hpp>
 #include <carom/shared_array.hpp>
 #include <carom/shared_buffer.hpp>
 #include <carom/shared_heap.hpp>
 #include <carom/simple_queue.hpp>
+#include <carom/start_method.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/sync.hpp>
 #include <carom/task_options.hpp>

@@ -31,11 +31,11 @@ class CAROM_API socket_address {
   /// None.
   socket_address() = default;
   /// "host:port", "[host]:port" or the path of a Unix socket, which must contain a slash
-  /// ("./name"). Throws std::invalid_argument for anything else, for paths longer than the 107 bytes
-  /// that a Unix socket allows, and for abstract sockets: they have no permissions, so that any user
-  /// of the machine could connect.
+  /// ("./name"). Throws std::invalid_argument for anything else, for paths longer than the 107
+  /// bytes that a Unix socket allows, and for abstract sockets: they have no permissions, so that
+  /// any user of the machine could connect.
   socket_address(std::string_view text);  // NOLINT(google-explicit-constructor)
-  socket_address(const char* text) : socket_address(std::string_view(text)) {}    // NOLINT
+  socket_address(const char* text) : socket_address(std::string_view(text)) {}         // NOLINT
   socket_address(const std::string& text) : socket_address(std::string_view(text)) {}  // NOLINT
   socket_address(std::string host, std::uint16_t port);
 
@@ -99,8 +99,8 @@ class CAROM_API listener {
   listener& operator=(listener&&) noexcept;
   ~listener();
 
-  /// The next client that has proved to have the key. The handshakes of all who have come go on side
-  /// by side: who is silent, slow, wrong or hostile holds up nobody, is dropped and counted by
+  /// The next client that has proved to have the key. The handshakes of all who have come go on
+  /// side by side: who is silent, slow, wrong or hostile holds up nobody, is dropped and counted by
   /// `refused`, and the log says why; it is not this function's error. (billiard's `accept` raises
   /// AuthenticationError, so that a stranger ends a careless server.) Throws process_error if
   /// closed, std::system_error if the process has no descriptor left.
@@ -118,7 +118,8 @@ class CAROM_API listener {
   /// How many clients were dropped: wrong key, not carom, too late, too many.
   std::uint64_t refused() const;
 
-  /// The listening descriptor. It does not tell when a client has proved itself: `carom::wait` does.
+  /// The listening descriptor. It does not tell when a client has proved itself: `carom::wait`
+  /// does.
   int fileno() const;
   /// Drops those who have not been accepted, and removes the path. Closing twice is nothing.
   void close() noexcept;

@@ -51,16 +51,17 @@ struct arrived_message {
 /// One end of a stream of whole messages between two processes or threads (billiard: Connection),
 /// made by `pipe`, `listener::accept` or `client`.
 ///
-/// A message is a value (`send`, `recv`) or raw bytes (`send_bytes`, `recv_bytes`). It arrives whole
-/// or not at all, whenever the other process dies. When the other end is closed and everything it
-/// sent has been received, receiving throws process_error ("the other end of the connection is
-/// closed"); `at_end` tells the same without an exception. Sending to an end that is closed throws
-/// process_error, never SIGPIPE. All waits go on after signals, and throw soft_time_limit_exceeded
-/// inside a task whose soft limit passes; the connection stays usable then.
+/// A message is a value (`send`, `recv`) or raw bytes (`send_bytes`, `recv_bytes`). It arrives
+/// whole or not at all, whenever the other process dies. When the other end is closed and
+/// everything it sent has been received, receiving throws process_error ("the other end of the
+/// connection is closed"); `at_end` tells the same without an exception. Sending to an end that is
+/// closed throws process_error, never SIGPIPE. All waits go on after signals, and throw
+/// soft_time_limit_exceeded inside a task whose soft limit passes; the connection stays usable
+/// then.
 ///
 /// A connection travels: as an argument or result of a task, in a message, in a container. The
-/// receiver gets a descriptor of its own for the same end. The sender's copy stays open unless it is
-/// moved from (`send(std::move(c))`, `pool.apply(f, std::move(c))`), and then is closed. Two
+/// receiver gets a descriptor of its own for the same end. The sender's copy stays open unless it
+/// is moved from (`send(std::move(c))`, `pool.apply(f, std::move(c))`), and then is closed. Two
 /// processes that receive at the same end would take each other's bytes, two that send would mix
 /// them: let one of them receive and one send. In a forked copy the same holds; a destructor there
 /// closes the copy only.
@@ -84,12 +85,12 @@ class CAROM_API connection {
   /// middle of a message.
   connection duplicate() const;
 
-  /// Sends a value; it is packed first. Descriptors of handles inside go with it, over Unix sockets:
-  /// over others it is encoding_error. What is moved in is gone when `send` returns, so that a
-  /// connection moved in is open at its receiver only. Throws encoding_error, nothing is sent then;
-  /// process_error if either end is closed or this one is read-only. A non-blocking connection
-  /// throws timeout_error if nothing of the message can be taken; of one that is taken in part, the
-  /// rest goes with later sends or `flush`.
+  /// Sends a value; it is packed first. Descriptors of handles inside go with it, over Unix
+  /// sockets: over others it is encoding_error. What is moved in is gone when `send` returns, so
+  /// that a connection moved in is open at its receiver only. Throws encoding_error, nothing is
+  /// sent then; process_error if either end is closed or this one is read-only. A non-blocking
+  /// connection throws timeout_error if nothing of the message can be taken; of one that is taken
+  /// in part, the rest goes with later sends or `flush`.
   template <class T>
   void send(T&& value) {
     using sent = detail::argument_value_t<T>;
@@ -103,8 +104,8 @@ class CAROM_API connection {
 
   /// The next message, which must be a value of this very type: another one, or raw bytes, is
   /// encoding_error, and so is one that cannot be unpacked. Such a message is lost, the connection
-  /// usable. Throws process_error at the end, if this end is write-only or closed, or the message is
-  /// longer than `max_message` (it is skipped, the connection usable). A non-blocking connection
+  /// usable. Throws process_error at the end, if this end is write-only or closed, or the message
+  /// is longer than `max_message` (it is skipped, the connection usable). A non-blocking connection
   /// throws timeout_error when no whole message is there; what has come of it is kept.
   template <class T>
   T recv() {
@@ -134,9 +135,9 @@ class CAROM_API connection {
     return recv_bytes_within(maxlength, detail::to_nanoseconds(timeout));
   }
 
-  /// Puts the bytes of the next message into `buffer` from `offset` on; gives their number. A longer
-  /// one throws buffer_too_short, which carries the message. Throws std::out_of_range for an offset
-  /// behind the buffer. Else as `recv_bytes`.
+  /// Puts the bytes of the next message into `buffer` from `offset` on; gives their number. A
+  /// longer one throws buffer_too_short, which carries the message. Throws std::out_of_range for an
+  /// offset behind the buffer. Else as `recv_bytes`.
   std::size_t recv_bytes_into(std::span<std::byte> buffer, std::size_t offset = 0);
 
   /// Whether there is something to receive, or becomes so within `timeout`: a message, its
@@ -157,8 +158,8 @@ class CAROM_API connection {
   /// each call must come with the same bytes and the offset reached: std::invalid_argument.
   std::optional<std::size_t> send_offset(std::span<const std::byte> bytes, std::size_t offset);
 
-  /// Sends what a non-blocking or interrupted send has left behind, waiting up to `timeout`. Whether
-  /// nothing is left.
+  /// Sends what a non-blocking or interrupted send has left behind, waiting up to `timeout`.
+  /// Whether nothing is left.
   bool flush() { return flush_for(std::chrono::nanoseconds(0)); }
   template <class Rep, class Period>
   bool flush(std::chrono::duration<Rep, Period> timeout) {

@@ -23,12 +23,13 @@ namespace carom {
 class CAROM_API waitable {
  public:
   /// Ready as `connection::poll` says.
-  waitable(const connection& object) : connection_(&object) {}  // NOLINT(google-explicit-constructor)
+  waitable(const connection& object)
+      : connection_(&object) {}  // NOLINT(google-explicit-constructor)
   /// Ready when `accept` would not wait: handshakes go on meanwhile.
-  waitable(listener& object) : listener_(&object) {}                // NOLINT
-  waitable(const file_descriptor& object) : fd_(object.get()) {}    // NOLINT
-  /// A process's sentinel (a pidfd: ready when the process has ended), or any descriptor that can be
-  /// polled for reading.
+  waitable(listener& object) : listener_(&object) {}              // NOLINT
+  waitable(const file_descriptor& object) : fd_(object.get()) {}  // NOLINT
+  /// A process's sentinel (a pidfd: ready when the process has ended), or any descriptor that can
+  /// be polled for reading.
   waitable(int fd) : fd_(fd) {}  // NOLINT
 
  private:
@@ -56,17 +57,15 @@ std::vector<std::size_t> wait(std::initializer_list<waitable> objects,
   return detail::wait({objects.begin(), objects.size()}, detail::to_nanoseconds(timeout));
 }
 template <std::ranges::input_range Range>
-requires std::convertible_to<std::ranges::range_reference_t<Range>, waitable> std::vector<
-    std::size_t>
-wait(Range&& objects) {
+requires std::convertible_to<std::ranges::range_reference_t<Range>, waitable>
+    std::vector<std::size_t> wait(Range&& objects) {
   std::vector<waitable> all;
   for (auto&& each : objects) all.emplace_back(each);
   return detail::wait(all, std::nullopt);
 }
 template <std::ranges::input_range Range, class Rep, class Period>
-requires std::convertible_to<std::ranges::range_reference_t<Range>, waitable> std::vector<
-    std::size_t>
-wait(Range&& objects, std::chrono::duration<Rep, Period> timeout) {
+requires std::convertible_to<std::ranges::range_reference_t<Range>, waitable>
+    std::vector<std::size_t> wait(Range&& objects, std::chrono::duration<Rep, Period> timeout) {
   std::vector<waitable> all;
   for (auto&& each : objects) all.emplace_back(each);
   return detail::wait(all, detail::to_nanoseconds(timeout));

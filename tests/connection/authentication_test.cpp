@@ -39,7 +39,7 @@ using testing::ThrowsMessage;
 const authkey key("the right key");
 
 template <class T>
-constexpr bool can_be_printed = requires(std::ostream & out, const T& value) {
+constexpr bool can_be_printed = requires(std::ostream& out, const T& value) {
   out << value;
 };
 

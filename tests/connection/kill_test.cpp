@@ -35,7 +35,8 @@ int kills(int normally) { return std::getenv("CAROM_FULL") ? normally * 20 : nor
 
 std::uint64_t seed() {
   const char* const chosen = std::getenv("CAROM_SEED");
-  static const std::uint64_t one = chosen ? std::strtoull(chosen, nullptr, 10) : std::random_device()();
+  static const std::uint64_t one =
+      chosen ? std::strtoull(chosen, nullptr, 10) : std::random_device()();
   return one;
 }
 
@@ -134,11 +135,13 @@ TEST_F(Parity, Connection_killed_while_it_receives) {
     connection &writer = mine, &reader = its;
     const child receiver = other_process(writer, reader, [](connection& c) {
       for (std::uint32_t next = 0;; ++next)
-        if (const auto got = c.recv<numbered>(); got.number != next || !got.right()) board::set(1, 1);
+        if (const auto got = c.recv<numbered>(); got.number != next || !got.right())
+          board::set(1, 1);
     });
     const killer after_a_while(receiver, random);
     try {
-      for (std::uint32_t i = 0;; ++i) writer.send(numbered::make(i, static_cast<std::uint32_t>(kill)));
+      for (std::uint32_t i = 0;; ++i)
+        writer.send(numbered::make(i, static_cast<std::uint32_t>(kill)));
     } catch (const process_error& error) {
       expect_end(error);
     }

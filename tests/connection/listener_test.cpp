@@ -285,8 +285,8 @@ TEST_F(Parity, Connection_client_of_nobody) {
 TEST_F(Parity, Connection_client_of_a_full_backlog_gives_up) {
   listener l{{.backlog = 1}};
   std::vector<connection> waiting;
-  EXPECT_THROW(
-      for (;;) waiting.push_back(carom::client(l.address(), {.timeout = 20ms})), timeout_error);
+  EXPECT_THROW(for (;;) waiting.push_back(carom::client(l.address(), {.timeout = 20ms})),
+               timeout_error);
   EXPECT_GE(waiting.size(), 1u);
   EXPECT_FALSE(l.accept().closed());
   EXPECT_FALSE(carom::client(l.address(), {.timeout = 10s}).closed()) << "there is room again";

@@ -227,7 +227,8 @@ TEST_F(Parity, Connection_one_way_pipe_has_directions) {
   EXPECT_THROW(writer.recv_bytes(), process_error);
   EXPECT_THROW(writer.poll(), process_error);
   EXPECT_THROW(writer.at_end(), process_error);
-  EXPECT_LT(::send(reader.fileno(), "x", 1, MSG_NOSIGNAL), 0) << "not through the descriptor either";
+  EXPECT_LT(::send(reader.fileno(), "x", 1, MSG_NOSIGNAL), 0)
+      << "not through the descriptor either";
   writer.close();
   EXPECT_THROW(reader.recv<int>(), process_error);
 }
@@ -341,7 +342,8 @@ TEST_F(Parity, Connection_lengths_have_64_bits) {
   // 3 GiB, which a signed 32-bit length (billiard's) cannot say. The bytes are never touched: one
   // page of zeros. Skipped here; received with CAROM_FULL.
   constexpr std::size_t size = std::size_t{3} << 30;
-  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const at =
+      ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ASSERT_NE(at, MAP_FAILED);
   auto [a, b] = carom::pipe();
   std::thread sender([&, &a = a] {

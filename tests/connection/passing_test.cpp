@@ -113,7 +113,8 @@ TEST_F(Parity, Connection_carries_descriptors_in_values) {
   });
   const auto arrived = b.recv<std::vector<file_descriptor>>();
   ASSERT_EQ(arrived.size(), 700u);
-  for (std::size_t i = 0; i < 700; ++i) ASSERT_EQ(inode_of(arrived[i].get()), inode_of(files[i].get()));
+  for (std::size_t i = 0; i < 700; ++i)
+    ASSERT_EQ(inode_of(arrived[i].get()), inode_of(files[i].get()));
   const auto second = b.recv<std::pair<std::string, file_descriptor>>();
   EXPECT_EQ(inode_of(second.second.get()), inode_of(files[3].get()));
   sender.join();

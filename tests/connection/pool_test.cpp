@@ -95,8 +95,7 @@ TEST_F(Parity, Connection_ends_with_its_worker) {
   while (!result.accepted()) mine.poll(1ms);
   ::kill(result.worker_pid(), SIGKILL);
   EXPECT_THROW(result.get(), carom::worker_lost);
-  EXPECT_THROW(
-      for (;;) mine.recv<int>(), process_error);
+  EXPECT_THROW(for (;;) mine.recv<int>(), process_error);
   EXPECT_TRUE(mine.at_end());
 }
 
@@ -199,7 +198,8 @@ TEST_F(Parity, Connection_listeners_and_clients_in_tasks) {
         c.send(job.second);
         return c.recv<int>();
       },
-      std::vector<std::pair<carom::socket_address, int>>{{l.address(), 1}, {l.address(), 2}, {l.address(), 3}});
+      std::vector<std::pair<carom::socket_address, int>>{
+          {l.address(), 1}, {l.address(), 2}, {l.address(), 3}});
   for (int i = 0; i < 3; ++i) {
     connection c = l.accept();
     c.send(c.recv<int>() * 10);

@@ -228,7 +228,8 @@ TEST_F(Parity, Connection_one_thread_sends_while_another_receives) {
     for (int i = 0; i < count; ++i)
       ASSERT_EQ(c.recv<std::vector<int>>(), std::vector<int>(static_cast<std::size_t>(i), i));
   };
-  std::thread threads[] = {std::thread([&, &a = a] { sends(a); }), std::thread([&, &b = b] { sends(b); }),
+  std::thread threads[] = {std::thread([&, &a = a] { sends(a); }),
+                           std::thread([&, &b = b] { sends(b); }),
                            std::thread([&, &a = a] { receives(a); })};
   receives(b);
   for (auto& each : threads) each.join();
@@ -273,8 +274,8 @@ TEST_F(Parity, Connection_wait_refuses_what_cannot_become_ready) {
   EXPECT_THROW(carom::wait({-1}), std::invalid_argument);
   const int closed = ::dup(writer.fileno());
   ::close(closed);
-  EXPECT_THAT([&] { carom::wait({closed}); }, ThrowsMessage<std::invalid_argument>(
-                                                  HasSubstr(std::to_string(closed))));
+  EXPECT_THAT([&] { carom::wait({closed}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr(std::to_string(closed))));
 }
 
 TEST_F(Parity, Connection_wait_does_not_see_what_is_skipped) {

@@ -9,8 +9,8 @@
 #include "runtime/authentication.hpp"
 #include "serialization/connection_frame.hpp"
 
-// Bytes as what comes over a socket: as a stream of messages, taken apart in pieces of any size, and
-// as the messages of an authentication, from a stranger and from an honest side whose bytes are
+// Bytes as what comes over a socket: as a stream of messages, taken apart in pieces of any size,
+// and as the messages of an authentication, from a stranger and from an honest side whose bytes are
 // changed on the way.
 
 namespace {
@@ -112,7 +112,8 @@ void be_a_stranger(handshake::side side, std::span<const std::byte> bytes, std::
 
 /// Each triple of bytes changes one of an honest handshake's: message, place, by how much.
 void meddle(std::span<const std::byte> changes, std::size_t piece) {
-  handshake l(handshake::side::listener, key, nonce_of(1)), c(handshake::side::client, key, nonce_of(2));
+  handshake l(handshake::side::listener, key, nonce_of(1)),
+      c(handshake::side::client, key, nonce_of(2));
   bool changed = false;
   const auto carry = [&](handshake& from, handshake& to, int number) {
     auto bytes = take(from);

@@ -59,8 +59,7 @@ double byte_rate(carom::pool& pool, int count, bool into_buffer) {
   near.recv_bytes_into(buffer);  // it has begun
   const stopwatch watch;
   for (int i = 0; i < count; ++i) {
-    const std::size_t size =
-        into_buffer ? near.recv_bytes_into(buffer) : near.recv_bytes().size();
+    const std::size_t size = into_buffer ? near.recv_bytes_into(buffer) : near.recv_bytes().size();
     if (size != payload_size) throw std::logic_error("a wrong size");
   }
   const double rate = count * static_cast<double>(payload_size) / watch.seconds() / 1e9;
@@ -88,10 +87,12 @@ void connection(run& r) {
         r.against(peer_id::billiard, "connection_bytes", r.size(30, 2)),
         r.against(peer_id::multiprocessing, "connection_bytes", r.size(30, 2))};
   };
-  r.measure("connection.bytes_into", unit::gigabytes_per_second,
-            [&] { return byte_rate(pool, payloads, true); }, contenders());
-  r.measure("connection.bytes", unit::gigabytes_per_second,
-            [&] { return byte_rate(pool, payloads, false); }, contenders());
+  r.measure(
+      "connection.bytes_into", unit::gigabytes_per_second,
+      [&] { return byte_rate(pool, payloads, true); }, contenders());
+  r.measure(
+      "connection.bytes", unit::gigabytes_per_second,
+      [&] { return byte_rate(pool, payloads, false); }, contenders());
 }
 
 }  // namespace bench

@@ -86,7 +86,8 @@ double socket_round_trip(std::size_t count) {
   return watch.microseconds() / static_cast<double>(count);
 }
 
-/// Reads `size` bytes `count` times, as a child writes them; the seconds it took from the second on.
+/// Reads `size` bytes `count` times, as a child writes them; the seconds it took from the second
+/// on.
 double socket_stream(std::size_t size, std::size_t count) {
   socket_pair pair;
   const child_process writer = fork_child([&] {
@@ -210,6 +211,18 @@ double forks(std::size_t count) {
   return watch.microseconds();
 }
 
+/// One after the other, each waited for.
+double fork_and_wait(std::size_t count) {
+  const stopwatch watch;
+  for (std::size_t i = 0; i < count; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    if (child < 0) throw std::runtime_error("fork failed");
+    ::waitpid(child, nullptr, 0);
+  }
+  return watch.microseconds() / static_cast<double>(count);
+}
+
 }  // namespace
 
 int run_limits_peer(int workers) {
@@ -224,12 +237,14 @@ int run_limits_peer(int workers) {
       {"socketpair_bytes",
        [](const auto& numbers) {
          const std::size_t count = count_of(numbers);
-         return static_cast<double>(count * payload_size) / socket_stream(payload_size, count) / 1e9;
+         return static_cast<double>(count * payload_size) / socket_stream(payload_size, count) /
+                1e9;
        }},
       {"message_queue",
        [=](const auto& numbers) { return message_queue_loop(count_of(numbers), workers); }},
       {"memcpy", [](const auto& numbers) { return copy_rate(count_of(numbers)); }},
       {"mutex", [](const auto& numbers) { return plain_mutex(count_of(numbers)); }},
+      {"fork_wait", [](const auto& numbers) { return fork_and_wait(count_of(numbers)); }},
       {"forks", [](const auto& numbers) { return forks(count_of(numbers)); }},
   });
 }

@@ -17,6 +17,7 @@ constexpr row rows[] = {
     {"actor_request", "requests of a CAF actor to a pool", actor_request},
     {"pool_start", "a new pool and its first result", pool_start},
     {"pool_start_64", "a new pool of 64 and a result of each worker", pool_start_64},
+    {"process_start", "a process that does nothing, started and joined", process_start},
     {"worker_lost", "from SIGKILL of a busy worker to the error in get()", worker_lost},
     {"limits", "how late time limits fire, 1,000 of them over 32 workers", limits},
     {"apply_limited", "small tasks with both time limits armed", apply_limited},

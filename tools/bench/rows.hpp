@@ -33,6 +33,8 @@ void actor_request(run&);
 // start_rows.cpp
 void pool_start(run&);
 void pool_start_64(run&);
+// process_rows.cpp
+void process_start(run&);
 // loss_rows.cpp
 void worker_lost(run&);
 // limit_rows.cpp

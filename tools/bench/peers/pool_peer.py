@@ -171,6 +171,16 @@ class Peer:
         end(pool)
         return passed * 1e6
 
+    def process_start(self, count):
+        """A process that does nothing, started and joined."""
+        self.close()
+        start = clock()
+        for _ in range(count):
+            process = self.module.Process(target=noop)
+            process.start()
+            process.join()
+        return (clock() - start) / count * 1e6
+
     def meet_all(self, pool, workers):
         results = [pool.apply_async(meet) for _ in range(workers)]
         read_all(begun_read, workers, 60)
