@@ -13,6 +13,7 @@
 #include <carom/pool.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <carom/queue.hpp>
 #include <carom/result.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/task_options.hpp>
