@@ -186,10 +186,11 @@ void queue_server::deliver(const queue_core::command& what, std::int64_t now) {
   if (what.who == callers_) {
     core_.delivered(callers_, caller_position_, now);
     core_.took(callers_, ++caller_position_, now);
-    const got to = std::move(gets_.front().to);
+    got to = std::move(gets_.front().to);
     gets_.pop_front();
     core_.wants_items(callers_, static_cast<std::uint32_t>(gets_.size()), false, now);
-    to(item);
+    to(*item);
+    drop_later(std::move(to));
     recycle(item);
     return;
   }
@@ -289,6 +290,8 @@ void queue_server::answer(client who, const queue_message& request) {
       from.link.reply(request.id, core_.has_room(who));
       core_.wants_room(who, from.room_wanted, false, now);
       return;
+    case queue_message_kind::unfinished:
+      return from.link.reply(request.id, core_.unfinished());
     case queue_message_kind::done: return from.link.reply(request.id, core_.done());
     case queue_message_kind::join:
       if (core_.unfinished() == 0) return from.link.reply(request.id, 1);

@@ -37,7 +37,7 @@ class queue_server final : public runtime::queue_host,
 
   // For callers on the loop, without a channel: what actors ask.
 
-  using got = std::function<void(runtime::queue_item*)>;
+  using got = std::function<void(runtime::queue_item&)>;
   using put_done = std::function<void()>;
   /// Calls `to` with the next item, now or later, unless it is withdrawn.
   std::uint64_t get(got to);
@@ -45,8 +45,7 @@ class queue_server final : public runtime::queue_host,
   std::uint64_t put(runtime::queue_item item, put_done then);
   /// Takes back what has not happened; false if it has.
   bool withdraw(std::uint64_t ticket);
-  bool item_done() { return core_.done(); }
-  std::uint64_t size();
+  runtime::loop& events() noexcept { return events_; }
 
  private:
   using client = queue_core::client;
@@ -107,6 +106,11 @@ class queue_server final : public runtime::queue_host,
   void recall(const queue_core::command& what, std::int64_t now);
   void withdraw_room(const queue_core::command& what);
   void serve_puts(std::int64_t now);
+  /// What callers gave may hold the queue's last handle: it goes when nothing here is under way.
+  template <class F>
+  void drop_later(F what) {
+    events_.post([held = std::make_shared<F>(std::move(what))] {});
+  }
   void tell_joined();
   void arm_timer(std::chrono::nanoseconds after);
   void time_passed();

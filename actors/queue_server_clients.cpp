@@ -229,22 +229,27 @@ void queue_server::serve_puts(std::int64_t now) {
       core_.wants_room(callers_, static_cast<std::uint32_t>(puts_.size()), false, now);
     }
     first.then();
+    drop_later(std::move(first.then));
   }
 }
 
 bool queue_server::withdraw(std::uint64_t ticket) {
   const auto is = [ticket](const auto& one) { return one.ticket == ticket; };
-  const std::size_t gone = std::erase_if(gets_, is) + std::erase_if(puts_, is);
+  bool found = false;
+  const auto take_from = [&](auto& list) {
+    const auto at = std::find_if(list.begin(), list.end(), is);
+    if (at == list.end()) return;
+    found = true;
+    drop_later(std::move(*at));
+    list.erase(at);
+  };
+  take_from(gets_);
+  take_from(puts_);
   const std::int64_t now = runtime::steady_ns();
   core_.wants_items(callers_, static_cast<std::uint32_t>(gets_.size()), false, now);
   if (bounded_) core_.wants_room(callers_, static_cast<std::uint32_t>(puts_.size()), false, now);
   settle(now);
-  return gone != 0;
-}
-
-std::uint64_t queue_server::size() {
-  turn();
-  return core_.size();
+  return found;
 }
 
 }  // namespace carom::actors

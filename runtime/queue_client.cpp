@@ -315,17 +315,21 @@ bool queue_client::get(queue_received& into, const queue_wait& until) {
     expect_usable();
     return false;
   };
-  if (until.now) {
-    while (!ready())
-      if (request(held, kind::take, patience(), true).value_or(0) == 0) return false;
-    return true;
+  if (!until.now && !closed_) {
+    bool alone = false;
+    const bool in_time = wait(held, deadline_of(until), &page_->item_wants, false, [&] {
+      alone = false;
+      return ready() || (alone = closed_);
+    });
+    if (!alone) return in_time;
   }
-  return wait(held, deadline_of(until), &page_->item_wants, false, [&] {
-    if (ready()) return true;
-    if (!closed_) return false;
-    throw process_error(
-        "this process has closed the queue and nothing is in it: it would wait for others");
-  });
+  while (!ready())
+    if (request(held, kind::take, patience(), true).value_or(0) == 0) {
+      if (until.now) return false;
+      throw process_error(
+          "this process has closed the queue and nothing is in it: it would wait for others");
+    }
+  return true;
 }
 
 // --- the rest ------------------------------------------------------------------------------------
@@ -339,7 +343,11 @@ std::uint64_t queue_client::ask(kind what) {
 
 bool queue_client::join(const queue_wait& until) {
   lock held(mutex_);
-  return request(held, kind::join, deadline_of(until), false).has_value();
+  const deadline in_time = deadline_of(until);
+  const auto left = request(held, kind::unfinished, patience(), true);
+  if (!left) throw process_error("the queue's host does not answer: it is stopped");
+  if (*left == 0) return true;
+  return request(held, kind::join, in_time, false).has_value();
 }
 
 /// The answer; nothing if the time is up.

@@ -31,7 +31,7 @@ std::optional<queue_message> unpack_queue_message(std::span<const std::byte> byt
   if (bytes.empty()) return std::nullopt;
   const auto kind = std::to_integer<std::uint8_t>(bytes[0]);
   if (kind < static_cast<std::uint8_t>(queue_message_kind::knock) ||
-      kind > static_cast<std::uint8_t>(queue_message_kind::join))
+      kind > static_cast<std::uint8_t>(queue_message_kind::unfinished))
     return std::nullopt;
   queue_message message{.kind = static_cast<queue_message_kind>(kind)};
   if (is_bell(message.kind))

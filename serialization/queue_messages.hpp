@@ -27,7 +27,8 @@ enum class queue_message_kind : std::uint8_t {
   take,    // whether an item has been delivered now
   room,    // whether there is room for one item now
   done,    // an item's work is done; whether one was under way
-  join     // answered when no item's work is under way
+  join,    // answered when no item's work is under way
+  unfinished  // how many items' work is under way
 };
 
 /// Names the memory that holds a large payload among an item's descriptors.

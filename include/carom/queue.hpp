@@ -15,6 +15,8 @@
 
 namespace carom {
 
+struct queue_actor_access;
+
 /// A queue of values between threads, processes, pool tasks and actors (billiard: `Queue`).
 ///
 /// Its host is an event loop in the process that makes it. The object is a handle: copies mean the
