@@ -71,7 +71,7 @@ class queue_face final : public caf::event_based_actor {
     return {
         [this](const queue_get& request) { return get(request); },
         [this](const queue_put& request) { return put(request); },
-        [this](came_atom, std::uint64_t ticket, carried_item& what) { came(ticket, *what.item); },
+        [this](came_atom, std::uint64_t ticket, carried_item& what) { came(ticket, what.item); },
         [this](went_atom, std::uint64_t ticket) { settle(ticket, caf::message{}); },
         [this](late_atom, std::uint64_t ticket) { take_back(ticket); },
         [this](taken_back_atom, std::uint64_t ticket) {
@@ -139,7 +139,13 @@ class queue_face final : public caf::event_based_actor {
     return {ticket, at_server};
   }
 
-  void came(std::uint64_t ticket, queue_item& item) {
+  void came(std::uint64_t ticket, const std::shared_ptr<queue_item>& what) {
+    queue_item& item = *what;
+    if (!pending_.contains(ticket)) {
+      // Who asked went down in the same moment.
+      server_->events().post([server = server_, what] { server->give_back(std::move(*what)); });
+      return;
+    }
     try {
       const auto received = to_received(item);
       settle(ticket, make_(received));

@@ -48,6 +48,8 @@ class queue_core {
   void wants_room(client who, std::uint32_t threads, bool alive, std::int64_t now);
   /// It has taken everything before `position`: gives the next such item, or null.
   item took(client who, std::uint64_t position, std::int64_t now);
+  /// An item comes back that was taken: it goes first, beyond `maxsize` if need be.
+  void give_back(item what) { waiting_.push_front(what); }
   /// It can be given something again.
   void has_space(client who);
   /// Time has passed: those that are late lose their turn.

@@ -43,6 +43,8 @@ class queue_server final : public runtime::queue_host,
   std::uint64_t get(got to);
   /// Calls `then` when the item is in the queue.
   std::uint64_t put(runtime::queue_item item, put_done then);
+  /// An item that was got and that nobody wants any more.
+  void give_back(runtime::queue_item item);
   /// Takes back what has not happened; false if it has.
   bool withdraw(std::uint64_t ticket);
   runtime::loop& events() noexcept { return events_; }

@@ -233,6 +233,15 @@ void queue_server::serve_puts(std::int64_t now) {
   }
 }
 
+void queue_server::give_back(queue_item item) {
+  if (over_) return;
+  queue_item* kept = new_item();
+  *kept = std::move(item);
+  if (kept->memory) ++memories_;
+  core_.give_back(kept);
+  settle(runtime::steady_ns());
+}
+
 bool queue_server::withdraw(std::uint64_t ticket) {
   const auto is = [ticket](const auto& one) { return one.ticket == ticket; };
   bool found = false;
