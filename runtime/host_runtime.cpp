@@ -119,6 +119,20 @@ std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   return found;
 }
 
+std::shared_ptr<host_runtime> host_runtime::acquire_loop() {
+  auto& state = process_state::instance();
+  std::unique_lock lock(state.mutex);
+  if (state.runtime.expired() && !on_loop_thread())
+    state.loop_ended.wait(lock, [&] { return !state.loop_runs; });
+  auto found = state.runtime.lock();
+  if (!found) {
+    found.reset(new host_runtime);
+    state.runtime = found;
+    state.loop_runs = true;
+  }
+  return found;
+}
+
 host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
   impl_->server = process_state::instance().server.get();
   impl_->watch_server();

@@ -34,6 +34,8 @@ class host_runtime {
 
   /// The process's runtime. Throws start_method_error if workers cannot be made that way.
   static std::shared_ptr<host_runtime> acquire(start_method method);
+  /// The same for what needs the loop and no workers: no fork server is started.
+  static std::shared_ptr<host_runtime> acquire_loop();
   ~host_runtime();
 
   loop& events() noexcept;

@@ -21,6 +21,7 @@
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
 #include <carom/process.hpp>
+#include <carom/queue.hpp>
 #include <carom/result.hpp>
 #include <carom/shared.hpp>
 #include <carom/shared_array.hpp>

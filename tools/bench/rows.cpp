@@ -15,6 +15,7 @@ constexpr row rows[] = {
     {"arg_8mib", "bytes a second as arguments of 8 MiB", arg_8mib},
     {"echo_8mib", "bytes a second as arguments of 8 MiB that come back", echo_8mib},
     {"actor_request", "requests of a CAF actor to a pool", actor_request},
+    {"queue", "small items a second from one process to another", queue},
     {"pool_start", "a new pool and its first result", pool_start},
     {"pool_start_64", "a new pool of 64 and a result of each worker", pool_start_64},
     {"process_start", "a process that does nothing, started and joined", process_start},

@@ -30,6 +30,8 @@ void arg_8mib(run&);
 void echo_8mib(run&);
 // actor_rows.cpp
 void actor_request(run&);
+// queue_rows.cpp
+void queue(run&);
 // start_rows.cpp
 void pool_start(run&);
 void pool_start_64(run&);

@@ -94,6 +94,17 @@ def end(pool):
     ending.join()
 
 
+def produce(queue, count):
+    for i in range(count):
+        queue.put(i)
+
+
+def consume(queue, count, done):
+    for _ in range(count):
+        queue.get()
+    done.send_bytes(b"x")
+
+
 class Peer:
     def __init__(self, module, workers):
         self.module, self.workers, self.pool = module, workers, None
@@ -148,6 +159,22 @@ class Peer:
 
     def echo(self, count):
         return self.payload(echo, count)
+
+    def queue(self, count):
+        """Items a second from one process to another."""
+        self.close()
+        queue = self.module.Queue()
+        read, write = self.module.Pipe(False)
+        processes = [self.module.Process(target=consume, args=(queue, count, write)),
+                     self.module.Process(target=produce, args=(queue, count))]
+        start = clock()
+        for process in processes:
+            process.start()
+        read.recv_bytes()
+        passed = clock() - start
+        for process in processes:
+            process.join()
+        return count / passed
 
     def pool_start(self, workers):
         """A new pool and its first result."""
