@@ -76,7 +76,7 @@ TEST_F(Parity, Shared_value_killed_at_instructions_of_with) {
           both[1] = both[0];
         });
       });
-  EXPECT_GT(done, 5);
+  EXPECT_GT(done, 2);
   EXPECT_GE(told, 1);
 }
 
