@@ -16,8 +16,8 @@
 #include <thread>
 #include <vector>
 
-#include "tests/shared/forked.hpp"
 #include "tests/shared/handles.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
 

@@ -9,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "tests/shared/forked.hpp"
+#include "tests/support/forked.hpp"
 
 namespace carom::test {
 

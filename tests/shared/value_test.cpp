@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "tests/shared/forked.hpp"
 #include "tests/shared/handles.hpp"
 #include "tests/support/board.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {

@@ -11,9 +11,9 @@
 
 #include "tests/support/board.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
-#include "tests/sync/forked.hpp"
 
 namespace {
 

@@ -15,8 +15,8 @@
 
 #include "tests/support/board.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
-#include "tests/sync/forked.hpp"
 #include "tests/sync/victims.hpp"
 
 namespace {

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "tests/support/board.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
-#include "tests/sync/forked.hpp"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "tests/sync/forked.hpp"
+#include "tests/support/forked.hpp"
 
 namespace carom::test {
 

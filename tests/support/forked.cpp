@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "tests/sync/forked.hpp"
+#include "tests/support/forked.hpp"
 
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -12,11 +12,6 @@
 #include <exception>
 #include <stdexcept>
 #include <utility>
-
-#ifdef __SANITIZE_THREAD__
-/// Misuse of locks is what these tests do, and what carom answers with an error.
-extern "C" const char* __tsan_default_options() { return "report_mutex_bugs=0"; }
-#endif
 
 namespace carom::test {
 namespace {
