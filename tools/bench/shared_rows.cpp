@@ -59,7 +59,7 @@ void simple_queue(run& r) {
 void shared_buffer(run& r) {
   carom::pool pool{{.processes = 1}};
   carom::shared_buffer small(std::size_t{8} << 20), large(std::size_t{1} << 30);
-  const int count = r.size(4000, 20);
+  const int count = r.size(10'000, 20);
   // The peer is the small buffer: the same within 10 %.
   r.measure("shared_buffer", unit::microseconds, [&] { return pass_time(pool, large, count); },
             {{"8 MiB", [&] { return pass_time(pool, small, count); }, at_most_times(1.1)},
