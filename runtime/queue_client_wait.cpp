@@ -32,6 +32,7 @@ queue_client::picture queue_client::look() const {
   return {header.task_tail.load(std::memory_order_seq_cst),
           page_->puts.load(std::memory_order_seq_cst),
           header.result_head.load(std::memory_order_seq_cst),
+          page_->host_turn.load(std::memory_order_seq_cst),
           turn_.load(std::memory_order_relaxed)};
 }
 
