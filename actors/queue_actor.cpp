@@ -129,9 +129,10 @@ class queue_face final : public caf::event_based_actor {
   std::pair<std::uint64_t, server_ticket> open(bool is_put,
                                                std::optional<std::chrono::nanoseconds> timeout) {
     const std::uint64_t ticket = ++last_;
-    pending one{make_response_promise(), caf::actor_cast<caf::actor_addr>(current_sender()),
-                std::make_shared<std::uint64_t>(0), is_put};
-    if (current_sender()) monitor(one.from);
+    // The promise takes the sender along.
+    const auto from = caf::actor_cast<caf::actor_addr>(current_sender());
+    if (from) monitor(from);
+    pending one{make_response_promise(), from, std::make_shared<std::uint64_t>(0), is_put};
     auto at_server = one.at_server;
     pending_.emplace(ticket, std::move(one));
     if (timeout) delayed_anon_send(caf::actor(this), *timeout, late_atom::value, ticket);

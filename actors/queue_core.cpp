@@ -39,6 +39,7 @@ void queue_core::put(client from, item what) {
   change(p, [&] {
     --p.room;
     p.room_late = false;
+    if (p.room_promised != 0) --p.room_promised;
   });
   --room_;
   if (asks_room(p)) list_room(from);
@@ -84,6 +85,16 @@ void queue_core::wants_room(client who, std::uint32_t threads, bool alive, std::
   list_room(who);
 }
 
+void queue_core::promise(client who) {
+  place& p = clients_[who];
+  p.promised = std::min<std::uint64_t>(p.promised + 1, p.out.size());
+}
+
+void queue_core::promise_room(client who) {
+  place& p = clients_[who];
+  change(p, [&] { p.room_promised = std::min(p.room_promised + 1, p.room); });
+}
+
 queue_core::item queue_core::took(client who, std::uint64_t position, std::int64_t now) {
   place& p = clients_[who];
   if (p.out.empty() || p.out.front().position >= position) return nullptr;
@@ -91,6 +102,7 @@ queue_core::item queue_core::took(client who, std::uint64_t position, std::int64
   change(p, [&] {
     p.out.pop_front();
     p.late = false;
+    if (p.promised != 0) --p.promised;
   });
   if (--out_ == 0) holder_.reset();
   p.since_ns = now;
@@ -123,13 +135,15 @@ queue_core::command queue_core::next(std::int64_t now) {
 }
 
 queue_core::command queue_core::serve_items() {
-  const auto first = asker();
+  const bool urgent = urgent_ && asks(clients_[*urgent_]);
+  const auto first = urgent ? urgent_ : asker();
   const auto to = first ? first : taker_;
   if (!to) return {};
   if (holder_ && *holder_ != *to) {
     // Older items are out: what nobody waits for comes back first, the rest is about to be taken.
     const place& p = clients_[*holder_];
-    if (first && spare(p) != 0) return {act::recall, *holder_, p.out.size() - spare(p), nullptr};
+    const std::uint64_t back = urgent ? p.out.size() : spare(p);
+    if (first && back != 0) return {act::recall, *holder_, p.out.size() - back, nullptr};
     return {};
   }
   if (waiting_.empty()) return {};
@@ -150,17 +164,23 @@ queue_core::command queue_core::grant(client to, std::uint64_t count, std::int64
 
 queue_core::command queue_core::serve_room(std::int64_t now) {
   const std::uint64_t free = free_room();
-  if (const auto first = room_asker()) {
+  const bool urgent = room_urgent_ && asks_room(clients_[*room_urgent_]);
+  if (const auto first = urgent ? room_urgent_ : room_asker()) {
     place& p = clients_[*first];
     if (free == 0) {
-      if (spare_room_ != 0)
-        for (client c = 0; c < clients_.size(); ++c)
-          if (const std::uint64_t spare_there = spare_room(clients_[c]))
-            return {act::withdraw, c, clients_[c].room - spare_there, nullptr};
+      if (urgent ? room_ != 0 : spare_room_ != 0)
+        for (client c = 0; c < clients_.size(); ++c) {
+          if (c == *first) continue;
+          const place& other = clients_[c];
+          const std::uint64_t back = urgent ? other.room : spare_room(other);
+          if (back != 0) return {act::withdraw, c, other.room - back, nullptr};
+        }
       return {};
     }
-    room_askers_.pop_front();
-    p.room_listed = false;
+    if (!room_askers_.empty() && room_askers_.front() == *first) {
+      room_askers_.pop_front();
+      p.room_listed = false;
+    }
     const command granted = grant(*first, 1, now);
     if (asks_room(p)) list_room(*first);
     return granted;
@@ -193,6 +213,7 @@ void queue_core::recalled(client who) {
   change(p, [&] {
     waiting_.push_front(p.out.back().what);
     p.out.pop_back();
+    p.promised = std::min<std::uint64_t>(p.promised, p.out.size());
   });
   if (--out_ == 0) holder_.reset();
   if (asks(p)) list(who);
@@ -201,7 +222,10 @@ void queue_core::recalled(client who) {
 void queue_core::withdrawn(client who, std::uint64_t left) {
   place& p = clients_[who];
   room_ -= p.room;
-  change(p, [&] { p.room = left; });
+  change(p, [&] {
+    p.room = left;
+    p.room_promised = std::min(p.room_promised, left);
+  });
   room_ += left;
   if (asks_room(p)) list_room(who);
 }

@@ -52,6 +52,12 @@ class queue_core {
   void give_back(item what) { waiting_.push_front(what); }
   /// It can be given something again.
   void has_space(client who);
+  /// It does not wait: what is there is for it, also what another was given and has not taken.
+  void urge(std::optional<client> who) { urgent_ = who; }
+  void urge_room(std::optional<client> who) { room_urgent_ = who; }
+  /// It was told that there is an item, or room, for it: that stays so until it is used or late.
+  void promise(client who);
+  void promise_room(client who);
   /// Time has passed: those that are late lose their turn.
   void expire(std::int64_t now);
 
@@ -110,12 +116,14 @@ class queue_core {
     bool has_space = true;
     std::deque<out_entry> out;
     std::uint32_t waiting_threads = 0;
-    std::uint32_t ahead = 0;    // how many items beyond what it waits for
-    std::int64_t since_ns = 0;  // its first item has been out
-    bool late = false;          // has not taken what it waited for in time
-    bool listed = false;        // in `askers_`
+    std::uint64_t promised = 0;  // of those out with it, to threads that do not wait
+    std::uint32_t ahead = 0;     // how many items beyond what it waits for
+    std::int64_t since_ns = 0;   // its first item has been out
+    bool late = false;           // has not taken what it waited for in time
+    bool listed = false;         // in `askers_`
     std::uint32_t room_threads = 0;
     std::uint64_t room = 0;  // granted and not used
+    std::uint64_t room_promised = 0;
     std::uint32_t room_ahead = 0;
     std::int64_t room_since_ns = 0;
     bool room_late = false;
@@ -129,11 +137,13 @@ class queue_core {
   /// How many of the items out with it may be taken back for others.
   std::uint64_t spare(const place& p) const {
     if (p.late) return p.out.size();
-    return p.out.size() > p.waiting_threads ? p.out.size() - p.waiting_threads : 0;
+    const std::uint64_t owed = p.waiting_threads + p.promised;
+    return p.out.size() > owed ? p.out.size() - owed : 0;
   }
   std::uint64_t spare_room(const place& p) const {
     if (p.room_late) return p.room;
-    return p.room > p.room_threads ? p.room - p.room_threads : 0;
+    const std::uint64_t owed = p.room_threads + p.room_promised;
+    return p.room > owed ? p.room - owed : 0;
   }
   template <class F>
   bool any_of(const std::deque<client>& listed, F is) const {
@@ -165,6 +175,7 @@ class queue_core {
   std::deque<client> room_askers_;
   std::optional<client> taker_;   // who asked for an item last
   std::optional<client> putter_;  // who asked for room last
+  std::optional<client> urgent_, room_urgent_;
   std::optional<client> holder_;  // with whom items are out
   std::uint64_t out_ = 0;         // how many
   std::uint64_t room_ = 0;        // over all clients, as the next

@@ -227,6 +227,7 @@ void queue_server::withdraw_room(const queue_core::command& what) {
   }
   runtime::queue_link& link = seats_[what.who]->link;
   link.withdraw(what.count);
+  touch(what.who);
   take_puts(what.who);
   // A client that breaks the rules has no room at all.
   core_.withdrawn(what.who, link.corrupt() ? 0 : std::min(link.room(), what.count));
@@ -280,14 +281,20 @@ void queue_server::answer(client who, const queue_message& request) {
     case queue_message_kind::size: return from.link.reply(request.id, core_.size());
     case queue_message_kind::take:
       core_.wants_items(who, from.items_wanted + 1, true, now);
+      core_.urge(who);
       serve(now);
+      core_.urge(std::nullopt);
       from.link.reply(request.id, core_.any_out(who));
+      core_.promise(who);
       core_.wants_items(who, from.items_wanted, false, now);
       return;
     case queue_message_kind::room:
       core_.wants_room(who, from.room_wanted + 1, true, now);
+      core_.urge_room(who);
       serve(now);
+      core_.urge_room(std::nullopt);
       from.link.reply(request.id, core_.has_room(who));
+      core_.promise_room(who);
       core_.wants_room(who, from.room_wanted, false, now);
       return;
     case queue_message_kind::unfinished: return from.link.reply(request.id, core_.unfinished());

@@ -29,9 +29,10 @@ timespec until_then(const std::optional<std::chrono::steady_clock::time_point>& 
 
 queue_client::picture queue_client::look() const {
   const page_header& header = page_->rings.header;
-  return {
-      header.task_tail.load(std::memory_order_seq_cst), page_->puts.load(std::memory_order_seq_cst),
-      header.result_head.load(std::memory_order_seq_cst), turn_.load(std::memory_order_relaxed)};
+  return {header.task_tail.load(std::memory_order_seq_cst),
+          page_->puts.load(std::memory_order_seq_cst),
+          header.result_head.load(std::memory_order_seq_cst),
+          page_->host_turn.load(std::memory_order_seq_cst), turn_.load(std::memory_order_relaxed)};
 }
 
 void queue_client::lead(lock& held, const picture& before, deadline until, bool brief) {

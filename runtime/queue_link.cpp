@@ -129,6 +129,7 @@ void queue_link::withdraw(std::uint64_t keep) {
   change_puts([&](put_word now) {
     return now.left() <= keep ? now.limit : now.tail + static_cast<std::uint32_t>(keep);
   });
+  stirred_ = true;
 }
 
 // --- what it gets --------------------------------------------------------------------------------
@@ -210,6 +211,7 @@ queue_link::wants queue_link::look() {
 
 void queue_link::publish() {
   if (!std::exchange(stirred_, false)) return;
+  page_->host_turn.fetch_add(1, std::memory_order_seq_cst);
   if (tasks_.publish()) send(pack_queue_message({.kind = queue_message_kind::wake}));
 }
 

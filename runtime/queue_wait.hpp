@@ -14,6 +14,7 @@ struct queue_client::picture {
   std::uint64_t item_tail;
   std::uint64_t puts;
   std::uint64_t put_head;
+  std::uint32_t host_turn;
   std::uint32_t turn;
 
   bool operator==(const picture&) const = default;

@@ -159,7 +159,8 @@ class simulation {
         ++c.room_beat;
         c.leave();
         break;
-      case 5:  // time-outs
+      case 5:  // time-outs, and who does not wait
+        urges_ = true;
         if (c.waits != 0 && chance(30)) --c.waits;
         if (c.room_waits != 0 && chance(30)) --c.room_waits;
         break;
@@ -239,7 +240,42 @@ class simulation {
       if (clients_[k]) look(k);
   }
 
+  /// A request of one who does not wait.
+  void ask_now(queue_core::client who) {
+    look_at_all();
+    model_client& c = *clients_[who];
+    promised_.insert(c.name);
+    const bool items = chance(50);
+    if (items) {
+      core_.wants_items(who, c.seen_waits + 1, true, now_);
+      core_.urge(who);
+    } else if (maxsize_ != 0) {
+      core_.wants_room(who, c.seen_room_waits + 1, true, now_);
+      core_.urge_room(who);
+    }
+    serve();
+    core_.urge(std::nullopt);
+    core_.urge_room(std::nullopt);
+    if (items && !c.refused) {
+      EXPECT_TRUE(core_.any_out(who) || core_.size() == 0) << "what is there is to be had";
+    } else if (!items && maxsize_ != 0) {
+      EXPECT_TRUE(core_.has_room(who) || core_.size() >= maxsize_) << "room is to be had";
+    }
+    if (items) core_.promise(who);
+    if (!items && maxsize_ != 0) core_.promise_room(who);
+    core_.wants_items(who, c.seen_waits, false, now_);
+    core_.wants_room(who, c.seen_room_waits, false, now_);
+    const std::uint64_t out = core_.out(who), room = c.room;
+    serve();
+    EXPECT_TRUE(!items || core_.out(who) + c.got.size() != 0 || out == 0) << "it stays so";
+    EXPECT_TRUE(items || maxsize_ == 0 || c.room != 0 || room == 0 || !c.unseen.empty());
+  }
+
   void host_turn() {
+    if (std::exchange(urges_, false)) {
+      queue_core::client who = 0;
+      if (any(who)) return ask_now(who);
+    }
     if (chance(50)) {
       look_at_all();
     } else {
@@ -303,7 +339,7 @@ class simulation {
       if (!clients_[k]) continue;
       const model_client& c = *clients_[k];
       out += core_.out(k);
-      owed |= core_.out(k) != 0 && c.seen_waits != 0;
+      owed |= core_.out(k) != 0 && (c.seen_waits != 0 || promised_.contains(c.name));
       somebody |= core_.out(k) < c.seen_waits && !c.refused && !was_late_.contains(c.name);
     }
     if (somebody && !owed) {
@@ -368,6 +404,7 @@ class simulation {
   std::uint64_t maxsize_;
   bool harm_;
   bool draining_ = false;
+  bool urges_ = false;
   queue_core core_;
   std::int64_t now_ = 0;
   std::uint32_t names_ = 0;
@@ -376,6 +413,7 @@ class simulation {
   std::map<std::uint32_t, std::uint64_t> made_;
   std::map<std::uint32_t, std::uint64_t> seen_;
   std::set<std::uint32_t> was_late_;  // at some time
+  std::set<std::uint32_t> promised_;  // something, at some time
   std::uint64_t orders_ = 0, last_taken_ = 0;
   std::set<const model_item*> known_taken_;
 };
