@@ -58,9 +58,12 @@ code_pointer naming_address([[maybe_unused]] const F& f, code_pointer entry) {
     return entry;
 }
 
+/// A handle that is moved in is given away: it is closed here once it has been packed.
 template <class P, class A>
 decltype(auto) as_travelling(A&& argument) {
-  if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
+  if constexpr (std::is_same_v<travelling_t<P>, A> && loads_whole<A>)
+    return travelling_t<P>(std::move(argument));
+  else if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
     return static_cast<const travelling_t<P>&>(argument);
   else if constexpr (!std::is_constructible_v<travelling_t<P>, A>)  // a span's vector
     return travelling_t<P>(std::ranges::begin(argument), std::ranges::end(argument));
