@@ -401,7 +401,7 @@ bool child_process::is_alive() {
   check_owner();
   if (stage_.load(std::memory_order_acquire) != running) return false;
   std::lock_guard lock(mutex_);
-  return pidfd_ && !has_ended(pidfd_.get());
+  return !pidfd_ || !has_ended(pidfd_.get());
 }
 
 std::optional<int> child_process::exitcode() {
