@@ -44,7 +44,8 @@ struct queue_page {
   alignas(64) std::atomic<std::uint64_t> puts;        // both, a put_word
   alignas(64) std::atomic<std::uint64_t> item_wants;  // client, a demand_word: waits for an item
   std::atomic<std::uint64_t> room_wants;              // client, a demand_word: waits for room
-  /// Host: counts what it has done for this client, so that what was granted and taken back is seen.
+  /// Host: counts what it has done for this client, so that what was granted and taken back is
+  /// seen.
   alignas(64) std::atomic<std::uint32_t> host_turn;
   /// Host: wants a bell when an item is taken; cleared by who rings.
   alignas(64) std::atomic<std::uint32_t> takes_armed;
