@@ -46,6 +46,12 @@ std::optional<std::span<const std::byte>> bytes_of(const runtime::result_frame& 
   return holder.bytes();
 }
 
+/// The descriptors that go with a frame, or none.
+void take_descriptors(blob& into, const runtime::result_frame& frame, runtime::worker_link& from) {
+  if (frame.flags & runtime::flag_descriptors)
+    into.descriptors().merge(from.take_descriptors(frame.position));
+}
+
 }  // namespace
 
 bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::worker_link& from) {
@@ -53,12 +59,14 @@ bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::
     blob held;
     if (!bytes_of(frame, from, held)) return false;
     task.payload() = std::move(held);
+    take_descriptors(task.payload(), frame, from);
     return true;
   }
   // A large argument's segment is wanted back; otherwise its storage serves the result.
   if (task.payload().segment() || frame.payload.size() > task.payload().capacity())
     task.payload() = blob();
   task.payload().assign(frame.payload);
+  take_descriptors(task.payload(), frame, from);
   return true;
 }
 
@@ -69,6 +77,7 @@ bool take_items(task_node& node, const runtime::result_frame& frame, runtime::wo
   if (!bytes) return false;
   const bool failed = frame.kind == runtime::result_kind::item_error;
   append_record(*node.chunk(), {frame.first, frame.count, bytes->size(), failed, *bytes});
+  take_descriptors(*node.chunk()->records, frame, from);
   return true;
 }
 
@@ -85,6 +94,7 @@ bool take_last_items(task_node& node, const runtime::result_frame& frame,
   if (node.payload().segment()) node.payload() = blob();
   node.payload().clear();
   detail::append_chunk_record(node.payload(), {frame.first, frame.count, bytes->size(), 0, *bytes});
+  take_descriptors(node.payload(), frame, from);
   chunk.first = chunk.count;
   return true;
 }

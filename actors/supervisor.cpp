@@ -237,6 +237,7 @@ std::uint32_t supervisor::drain(seat& from) {
     return 0;
   }
   if (available == 0) return 0;
+  if (from.link().has_put_off()) from.read_channel();
   core_.set_average(from.index(), from.link().header().average_ns.load(std::memory_order_relaxed));
   from.link().release_results(available);
   from.watch_writable();
@@ -499,6 +500,8 @@ caf::result<caf::message> supervisor::answer(const packed_call& call) {
   task->set_function(detail::call_access::function(call));
   task->set_id(detail::next_task_id(), handle_->id());
   task->payload().append(arguments.data(), arguments.size());
+  if (const auto* descriptors = detail::call_access::descriptors(call))
+    task->payload().descriptors() = descriptors->duplicate();
   task->set_admitted_bytes(arguments.size());
 
   auto promise = std::make_shared<caf::response_promise>(make_response_promise());

@@ -230,6 +230,11 @@ std::vector<worker_info> supervisor::workers() {
         info.task_name = task_label(*task);
         info.running_for =
             std::chrono::nanoseconds(std::max<std::int64_t>(now - claim.started_ns, 0));
+        const auto& header = one->link().header();
+        if (header.progress_task.load(std::memory_order_acquire) == task->id()) {
+          info.progress_done = header.progress_done.load(std::memory_order_relaxed);
+          info.progress_total = header.progress_total.load(std::memory_order_relaxed);
+        }
       }
     }
     switch (core_.state(one->index())) {

@@ -3,6 +3,7 @@
 
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/own_process.hpp"
 
 namespace carom::actors {
 namespace {
@@ -40,6 +41,8 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
     setup.rlimits.push_back({one.resource, one.soft, one.hard});
   setup.nice = options.nice;
   setup.cpu_affinity.assign(options.cpu_affinity.begin(), options.cpu_affinity.end());
+  setup.origin = runtime::own_process::instance().origin_of_child();
+  setup.origin.name = setup.origin.identity = options.name + "-" + std::to_string(index);
   for (std::size_t i = 0; i < runtime::module_count(); ++i) {
     const auto info = runtime::module_at(i);
     setup.modules.push_back({info.build_id, info.path});

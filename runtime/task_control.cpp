@@ -182,6 +182,18 @@ void this_task::on_soft_time_limit(std::function<void()> f) {
   if (running().key.load(std::memory_order_relaxed) != 0) before_throwing = std::move(f);
 }
 
+void this_task::progress(std::uint64_t done, std::uint64_t total) noexcept {
+  worker_page* const page = identity().page;
+  const std::uint64_t task = id();
+  if (!page || task == 0) return;
+  page_header& header = page->header;
+  if (header.progress_task.load(std::memory_order_relaxed) != task)
+    header.progress_task.store(0, std::memory_order_release);
+  header.progress_done.store(done, std::memory_order_relaxed);
+  header.progress_total.store(total, std::memory_order_relaxed);
+  header.progress_task.store(task, std::memory_order_release);
+}
+
 bool stop_token::stop_requested() const noexcept {
   if (!passed(key_)) return false;
   notice(key_);

@@ -168,8 +168,9 @@ class task_consumer {
   bool empty() const { return page_->header.task_tail.load(std::memory_order_seq_cst) == head_; }
 
   /// The task at the head if there is one and the host has not revoked it; claimed from now on.
-  /// Revoked ones are left behind.
-  const task_slot* claim(std::int64_t now_ns) {
+  /// Revoked ones are left behind, after `skipped(slot)`.
+  template <class Skipped>
+  const task_slot* claim(std::int64_t now_ns, Skipped skipped) {
     const std::uint64_t tail = page_->header.task_tail.load(std::memory_order_acquire);
     while (head_ != tail) {
       task_slot& slot = page_->tasks[head_ % ring_slots];
@@ -178,9 +179,13 @@ class task_consumer {
       if (slot.claim.compare_exchange_strong(expected, claim_word(head_, claim_state::running),
                                              std::memory_order_acq_rel))
         return &slot;
+      skipped(slot);
       leave();
     }
     return nullptr;
+  }
+  const task_slot* claim(std::int64_t now_ns) {
+    return claim(now_ns, [](const task_slot&) {});
   }
 
   std::uint64_t position() const { return head_; }

@@ -22,6 +22,7 @@ namespace {
 
 /// A worker that asks for more has lost its mind.
 constexpr std::ptrdiff_t most_idle_results = 1024;
+constexpr std::size_t most_descriptors = 4 * detail::descriptor_list::most;
 
 /// Whether a message that was not sent may be sent later: the channel is full, too many descriptors
 /// travel at once (unix(7), ETOOMANYREFS), or the kernel has no memory now.
@@ -80,7 +81,62 @@ std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::
   } else {
     frame.payload = payload.bytes();
   }
-  return tasks_.write(frame);
+  if (!payload.has_descriptors()) return tasks_.write(frame);
+  frame.flags |= flag_descriptors;
+  const auto position = tasks_.write(frame);
+  if (!position || send_descriptors(*position, *payload.find_descriptors())) return position;
+  tasks_.revoke(*position);  // not shown yet: the worker skips it
+  return std::nullopt;
+}
+
+bool worker_link::send_descriptors(std::uint64_t key, const detail::descriptor_list& list) {
+  const auto all = list.entries();
+  for (std::size_t at = 0; at < all.size(); at += channel::max_fds) {
+    descriptors_message told{key, {}};
+    std::vector<int> fds;
+    for (const auto& one : all.subspan(at, std::min(channel::max_fds, all.size() - at))) {
+      told.tickets.push_back(one.ticket);
+      fds.push_back(one.fd);
+    }
+    if (!send(pack_message(worker_message_kind::descriptors, told), std::move(fds))) return false;
+  }
+  return true;
+}
+
+detail::descriptor_list worker_link::take_descriptors(std::uint64_t position) {
+  message received;
+  for (;;) {
+    const std::error_code error = channel_.receive(received);
+    if (error && error != channel_errc::descriptors_lost) break;
+    if (kind_of(received.bytes) != worker_message_kind::descriptors || !store_descriptors(received))
+      put_off_.push_back(std::move(received));
+  }
+  const auto it = descriptors_.find(position);
+  if (it == descriptors_.end()) return {};
+  detail::descriptor_list taken = std::move(it->second);
+  descriptors_.erase(it);
+  descriptor_count_ -= taken.size();
+  return taken;
+}
+
+/// False if it is not as it must be. Descriptors that were lost on the way (this process has no
+/// free ones) are missed by whoever unpacks the value.
+bool worker_link::store_descriptors(message& received) {
+  descriptors_message told;
+  try {
+    told = unpack_message<descriptors_message>(received.bytes);
+  } catch (const encoding_error&) {
+    return false;
+  }
+  if (told.tickets.size() > channel::max_fds ||
+      descriptor_count_ + received.fds.size() > most_descriptors)
+    return false;
+  auto& list = descriptors_[told.key];
+  if (received.fds.size() != told.tickets.size()) return received.fds.empty();
+  for (std::size_t i = 0; i < told.tickets.size(); ++i)
+    list.adopt(told.tickets[i], received.fds[i].release());
+  descriptor_count_ += told.tickets.size();
+  return true;
 }
 
 void worker_link::publish() {
@@ -153,11 +209,16 @@ void worker_link::flush() {
 
 bool worker_link::read(listener& to) {
   message received;
+  while (!put_off_.empty()) {
+    received = std::move(put_off_.front());
+    put_off_.pop_front();
+    receive(received, to);
+  }
   for (;;) {
     const std::error_code error = channel_.receive(received);
-    if (!error)
+    if (!error || error == channel_errc::descriptors_lost)
       receive(received, to);
-    else if (error == channel_errc::oversized || error == channel_errc::descriptors_lost)
+    else if (error == channel_errc::oversized)
       to.worker_corrupt("it sent a message that no worker sends");
     else
       return error == std::errc::operation_would_block;
@@ -174,6 +235,10 @@ void worker_link::receive(message& received, listener& to) {
         return to.worker_start_failed(std::span<const std::byte>(received.bytes).subspan(1));
       case worker_message_kind::need_segment:
         return grant_segment(unpack_message<need_segment_message>(received.bytes).bytes, to);
+      case worker_message_kind::descriptors:
+        if (!store_descriptors(received))
+          to.worker_corrupt("it sent descriptors that nobody can have sent");
+        return;
       case worker_message_kind::dropped:
         result_segments_.erase(unpack_message<ticket_message>(received.bytes).ticket);
         return;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -52,6 +53,13 @@ class worker_link {
   void publish();
   /// Gives back the room of `count` results.
   void release_results(std::uint64_t count);
+  /// Sends duplicates of descriptors ahead of what `key` names. False if some could not be sent.
+  bool send_descriptors(std::uint64_t key, const detail::descriptor_list& list);
+  /// The descriptors that the worker has sent for the task at `position`, which are on their way at
+  /// the latest when a frame says so. Messages of other kinds wait for the next `read`.
+  detail::descriptor_list take_descriptors(std::uint64_t position);
+  /// Whether messages wait here that the channel's readiness will not tell of.
+  bool has_put_off() const noexcept { return !put_off_.empty(); }
   void leave();
   void forget_segment(std::uint64_t ticket);
 
@@ -80,6 +88,7 @@ class worker_link {
   bool tell_segment(const segment& told, bool writable);
   void grant_segment(std::uint64_t bytes, listener& to);
   void receive(message& received, listener& to);
+  bool store_descriptors(message& received);
 
   struct unsent_message {
     std::vector<std::byte> bytes;
@@ -97,6 +106,9 @@ class worker_link {
   std::map<std::uint64_t, std::shared_ptr<segment>> result_segments_;
   std::shared_ptr<warm_results> warm_ = std::make_shared<warm_results>();
   std::deque<unsent_message> unsent_;
+  std::deque<message> put_off_;
+  std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
+  std::size_t descriptor_count_ = 0;
 
   worker_link(std::uint64_t worker_id, const serialization::setup_message& setup,
               std::pair<channel, channel> ends, unique_fd memory);

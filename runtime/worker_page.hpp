@@ -31,6 +31,7 @@ enum task_flags : std::uint32_t {
   flag_observed = 4,       // the host wants a bell when the task is claimed
   flag_stop_at_error = 8,  // a chunk ends at its first failed item
   flag_timed = 16,         // a chunk whose items have time limits
+  flag_descriptors = 32,   // descriptors for the payload went ahead on the channel
 };
 
 struct alignas(64) task_slot {
@@ -53,7 +54,7 @@ struct result_slot {
   std::uint64_t payload;   // offset in the bytes, or the segment's ticket
   std::uint64_t length;
   std::uint32_t kind;
-  std::uint32_t flags;  // flag_segment
+  std::uint32_t flags;  // flag_segment, flag_descriptors
   std::uint64_t first;  // items, item_error, chunk_done: the first item's index
   std::uint64_t count;  // items, chunk_done: how many
 };
@@ -111,13 +112,17 @@ struct page_header {
   std::atomic<std::uint64_t> soft_limit;
   std::int64_t soft_limit_ns;
   std::array<char, 128> soft_name;
-  alignas(64) std::atomic<std::uint64_t> task_head;    // worker
-  std::atomic<std::uint64_t> cursor;                   // worker: the chunk item that runs
-  std::atomic<std::uint64_t> average_ns;               // worker: how long tasks take, smoothed
-  std::atomic<std::int64_t> item_started_ns;           // worker, timed chunks: before the cursor
-  std::atomic<std::uint64_t> soft_noticed;             // worker: the soft_key it knows of
-  std::atomic<std::uint64_t> born_with_bytes;          // worker: memory before its first act
-  std::atomic<std::uint32_t> wants_out;                // worker: too big, claims no more tasks
+  alignas(64) std::atomic<std::uint64_t> task_head;  // worker
+  std::atomic<std::uint64_t> cursor;                 // worker: the chunk item that runs
+  std::atomic<std::uint64_t> average_ns;             // worker: how long tasks take, smoothed
+  std::atomic<std::int64_t> item_started_ns;         // worker, timed chunks: before the cursor
+  std::atomic<std::uint64_t> soft_noticed;           // worker: the soft_key it knows of
+  std::atomic<std::uint64_t> born_with_bytes;        // worker: memory before its first act
+  std::atomic<std::uint32_t> wants_out;              // worker: too big, claims no more tasks
+  /// Worker: what a task says of itself. The task's id is taken away before the others change.
+  std::atomic<std::uint64_t> progress_task;
+  std::atomic<std::uint64_t> progress_done;
+  std::atomic<std::uint64_t> progress_total;
   alignas(64) std::atomic<std::uint64_t> result_tail;  // worker
   alignas(64) std::atomic<std::uint64_t> result_head;  // host
   alignas(64) std::atomic<std::uint32_t> worker_waits;

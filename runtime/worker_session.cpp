@@ -17,8 +17,10 @@
 #include "runtime/chunk_pace.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/crash_report.hpp"
+#include "runtime/kept_mapping.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
 #include "runtime/worker_identity.hpp"
 #include "runtime/worker_limits.hpp"
@@ -109,7 +111,7 @@ class worker_session::running_chunk final : public detail::chunk_run {
   /// Leaves the values of the items before `done` where the host finds them if this one is ended.
   void show(std::uint64_t done) {
     if (done == published_) return;
-    if (values().size() > open_run::most_bytes) return publish(done);
+    if (values().size() > open_run::most_bytes || values().has_descriptors()) return publish(done);
     open_run& open = session_->page_->open;
     if (shown_ == 0) {
       open.position = position_;
@@ -193,6 +195,7 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules);
+  own_process::become(setup_.origin);
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   // A process that a task forks does not have the page.
@@ -229,12 +232,14 @@ void worker_session::receive_setup() {
 }
 
 void worker_session::start() {
+  own_process::instance().run_after_fork();
   if (setup_.has_initializer || !setup_.rlimits.empty() || setup_.nice != 0 ||
       !setup_.cpu_affinity.empty()) {
     try {
       apply_limits(setup_);
       if (setup_.has_initializer)
-        call(setup_.initializer_module, setup_.initializer_offset, setup_.initializer_arguments);
+        call(setup_.initializer_module, setup_.initializer_offset, setup_.initializer_arguments,
+             descriptors_message::initializer_key);
     } catch (...) {
       detail::blob packed;
       const auto kind = worker_message_kind::start_failed;
@@ -254,8 +259,10 @@ void worker_session::start() {
   send(pack_message(worker_message_kind::ready));
 }
 
-void worker_session::call(std::uint64_t module, std::uint64_t offset,
-                          const std::string& arguments) {
+void worker_session::call(std::uint64_t module, std::uint64_t offset, const std::string& arguments,
+                          std::uint64_t descriptors_key) {
+  const detail::descriptor_list descriptors = descriptors_of(descriptors_key);
+  const detail::descriptor_scope in_reach(&descriptors);
   const auto entry = reinterpret_cast<detail::task_entry>(detail::resolve_code({module, offset}));
   entry(std::as_bytes(std::span(arguments)), result_);
   result_.clear();
@@ -264,7 +271,8 @@ void worker_session::call(std::uint64_t module, std::uint64_t offset,
 void worker_session::finish_up() {
   if (!setup_.has_exit_call) return;
   try {
-    call(setup_.exit_module, setup_.exit_offset, setup_.exit_arguments);
+    call(setup_.exit_module, setup_.exit_offset, setup_.exit_arguments,
+         descriptors_message::exit_key);
   } catch (const std::exception& e) {
     carom::log()->error("on_process_exit threw: {}", e.what());
   } catch (...) {
@@ -276,7 +284,9 @@ void worker_session::run_tasks() {
   for (;;) {
     const std::int64_t now = steady_ns();
     note_time(now);
-    const task_slot* slot = tasks_->claim(now);
+    const task_slot* slot = tasks_->claim(now, [this](const task_slot& skipped) {
+      if (skipped.flags & flag_descriptors) descriptors_of(tasks_->position());
+    });
     if (!slot) break;
     last_start_ = now;
     if (slot->flags & flag_observed) ring_host();
@@ -305,6 +315,29 @@ std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
   throw encoding_error("the task's arguments lie in a segment that this worker does not have");
 }
 
+/// What came ahead on the channel, taken out.
+detail::descriptor_list worker_session::descriptors_of(std::uint64_t key) {
+  read_waiting_messages();
+  const auto it = descriptors_.find(key);
+  if (it == descriptors_.end()) return {};
+  detail::descriptor_list taken = std::move(it->second);
+  descriptors_.erase(it);
+  return taken;
+}
+
+void worker_session::send_descriptors(std::uint64_t position, const detail::descriptor_list& list) {
+  const auto all = list.entries();
+  for (std::size_t at = 0; at < all.size(); at += channel::max_fds) {
+    descriptors_message told{position, {}};
+    std::vector<int> fds;
+    for (const auto& one : all.subspan(at, std::min(channel::max_fds, all.size() - at))) {
+      told.tickets.push_back(one.ticket);
+      fds.push_back(one.fd);
+    }
+    if (channel_.send(pack_message(worker_message_kind::descriptors, told), fds, true)) leave(1);
+  }
+}
+
 void worker_session::run(const task_slot& slot) {
   running().task_id.store(slot.task_id, std::memory_order_relaxed);
   begin_soft_limits(soft_key(tasks_->position(), 0), last_start_);
@@ -313,6 +346,12 @@ void worker_session::run(const task_slot& slot) {
   result_frame last{.position = position, .kind = result_kind::value};
   try {
     const auto payload = payload_of(slot);
+    detail::descriptor_list descriptors;
+    if (slot.flags & flag_descriptors)
+      descriptors = descriptors_of(tasks_->position());
+    else
+      kept_mapping::drop();
+    const detail::descriptor_scope in_reach(&descriptors);
     const auto entry = detail::resolve_code({slot.module, slot.offset});
     if (slot.flags & flag_chunk)
       last = run_chunk(slot, payload, entry);
@@ -326,7 +365,10 @@ void worker_session::run(const task_slot& slot) {
   finish();
   end_soft_limits();
   running().task_id.store(0, std::memory_order_relaxed);
-  if (setup_.max_memory != 0) weigh();
+  if (setup_.max_memory != 0) {
+    kept_mapping::drop();
+    weigh();
+  }
   tasks_->leave();
   publish(last, result_);
   result_.clear();
@@ -362,6 +404,11 @@ void worker_session::await_the_end() noexcept {
 }
 
 void worker_session::publish(result_frame frame, detail::blob& payload) {
+  if (payload.has_descriptors()) [[unlikely]] {
+    frame.flags |= flag_descriptors;
+    send_descriptors(frame.position, *payload.find_descriptors());
+    payload.drop_descriptors();
+  }
   if (payload.size() > largest_inline) {
     frame.flags |= flag_segment;
     frame.length = payload.size();
@@ -402,6 +449,7 @@ bool worker_session::wait() {
     if (!tasks_->empty()) return true;
     ::sched_yield();
   }
+  kept_mapping::drop();
   while (!leaving_) {
     set_waits(worker_wait::tasks);
     const bool work = !tasks_->empty();
@@ -445,6 +493,15 @@ worker_message_kind worker_session::receive_one() {
       case worker_message_kind::module: {
         auto record = unpack_message<module_record>(received.bytes);
         add_peer_module({std::move(record.build_id), std::move(record.path)});
+        break;
+      }
+      case worker_message_kind::descriptors: {
+        const auto told = unpack_message<descriptors_message>(received.bytes);
+        // Those that were lost on the way are missed when the arguments are unpacked.
+        if (told.tickets.size() != received.fds.size()) break;
+        auto& list = descriptors_[told.key];
+        for (std::size_t i = 0; i < told.tickets.size(); ++i)
+          list.adopt(told.tickets[i], received.fds[i].release());
         break;
       }
       case worker_message_kind::leave: leaving_ = true; break;

@@ -4,6 +4,7 @@
 #include <carom/detail/chunk.hpp>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 
 #include "runtime/channel.hpp"
 #include "runtime/result_ring.hpp"
@@ -53,7 +54,10 @@ class worker_session final : worker_segments::requests {
   std::span<const std::byte> payload_of(const task_slot& slot);
   void finish();
   void weigh();
-  void call(std::uint64_t module, std::uint64_t offset, const std::string& arguments);
+  void call(std::uint64_t module, std::uint64_t offset, const std::string& arguments,
+            std::uint64_t descriptors_key);
+  detail::descriptor_list descriptors_of(std::uint64_t key);
+  void send_descriptors(std::uint64_t position, const detail::descriptor_list& list);
   [[noreturn]] static void await_the_end() noexcept;
   void publish(result_frame frame, detail::blob& payload);
   void wait_for_room();
@@ -78,6 +82,9 @@ class worker_session final : worker_segments::requests {
   std::optional<result_producer> results_;
   worker_segments segments_{*this};
   detail::blob result_{&segments_};
+  /// Descriptors that came ahead of tasks, by their positions: a task that was taken back may come
+  /// here again.
+  std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
   std::uint32_t messages_seen_ = 0;
   std::uint64_t last_segment_ = 0;
   bool leaving_ = false;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <utility>
 
 namespace carom::detail {
 
@@ -69,6 +70,7 @@ void blob::take(blob& other) noexcept {
   capacity_ = other.capacity_;
   source_ = other.source_;
   segment_ = other.segment_;
+  descriptors_ = std::exchange(other.descriptors_, nullptr);
   if (other.data_ == other.inline_) {
     data_ = inline_;
     std::memcpy(inline_, other.inline_, inline_capacity);

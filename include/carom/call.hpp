@@ -2,6 +2,7 @@
 #pragma once
 
 #include <carom/detail/task_entry.hpp>
+#include <carom/errors.hpp>
 #include <carom/export.hpp>
 #include <iosfwd>
 #include <memory>
@@ -48,12 +49,34 @@ class CAROM_API packed_call {
     const detail::code_ref function = detail::to_code_ref(function_ ? function_ : entry_);
     ar << entry.module << entry.offset << function.module << function.offset << type_name_
        << arguments_;
+    const std::uint64_t count = descriptors_ ? descriptors_->size() : 0;
+    ar << count;
+    if constexpr (requires { ar.put_descriptor(0); }) {
+      for (std::uint64_t i = 0; i < count; ++i) {
+        ar << descriptors_->entries()[i].ticket;
+        ar.put_descriptor(descriptors_->entries()[i].fd);
+      }
+    } else if (count != 0) {
+      throw encoding_error("a call whose arguments hold descriptors travels by carom only");
+    }
   }
   template <class Archive>
   void load(Archive& ar, unsigned) {
     detail::code_ref entry, function;
     ar >> entry.module >> entry.offset >> function.module >> function.offset >> type_name_ >>
         arguments_;
+    std::uint64_t count = 0;
+    ar >> count;
+    descriptors_.reset();
+    if constexpr (requires { ar.get_descriptor(); }) {
+      if (count > detail::descriptor_list::most) detail::throw_too_many(count, 0);
+      if (count != 0) descriptors_ = std::make_shared<detail::descriptor_list>();
+      for (std::uint64_t i = 0; i < count; ++i) {
+        std::uint64_t ticket = 0;
+        ar >> ticket;
+        descriptors_->adopt(ticket, ar.get_descriptor());
+      }
+    }
     entry_ = detail::resolve_code(entry);
     function_ = detail::resolve_code(function);
     reply_ = nullptr;
@@ -75,25 +98,32 @@ class CAROM_API packed_call {
   detail::reply_function reply_ = nullptr;
   std::string type_name_;
   std::string arguments_;
+  std::shared_ptr<detail::descriptor_list> descriptors_;
 };
 
 namespace detail {
 
 struct call_access {
   static packed_call make(const task_type& type, code_pointer function, reply_function reply,
-                          const blob& arguments) {
+                          blob& arguments) {
     packed_call made;
     made.entry_ = type.entry;
     made.function_ = function;
     made.reply_ = reply;
     made.type_name_ = type.type_name;
     made.arguments_.assign(reinterpret_cast<const char*>(arguments.data()), arguments.size());
+    if (arguments.has_descriptors())
+      made.descriptors_ = std::make_shared<descriptor_list>(std::move(arguments.descriptors()));
     return made;
   }
   static code_pointer entry(const packed_call& call) noexcept { return call.entry_; }
   static code_pointer function(const packed_call& call) noexcept { return call.function_; }
   static reply_function reply(const packed_call& call) noexcept { return call.reply_; }
   static const std::string& type_name(const packed_call& call) noexcept { return call.type_name_; }
+  /// Null if no descriptors go with the arguments.
+  static const descriptor_list* descriptors(const packed_call& call) noexcept {
+    return call.descriptors_.get();
+  }
   static std::span<const std::byte> arguments(const packed_call& call) noexcept {
     return std::as_bytes(std::span(call.arguments_));
   }

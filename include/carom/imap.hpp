@@ -118,6 +118,8 @@ struct imap_source {
                                naming_address(f, Packer::task::type.entry), count, false);
     Packer::begin(node->payload(), f, count);
     node->payload().append(items.data(), items.size());
+    if (items.has_descriptors())
+      node->payload().descriptors().merge(std::move(items.descriptors()));
     if (any_set(options)) set_options(*node.get(), options);
     return node;
   }

@@ -30,6 +30,9 @@ struct worker_info {
   std::string task_name{};
   std::chrono::nanoseconds running_for{};
   std::uint32_t waiting = 0;
+  /// What the task last said of itself by this_task::progress; 0 of 0 if nothing.
+  std::uint64_t progress_done = 0;
+  std::uint64_t progress_total = 0;
   /// Resident memory of its own in bytes, 0 if unknown; in a pool with memory limits without what
   /// it was born with.
   std::uint64_t memory = 0;

@@ -32,4 +32,9 @@ CAROM_API void sleep_for(std::chrono::nanoseconds duration);
 /// there instead.
 CAROM_API void on_soft_time_limit(std::function<void()> f);
 
+/// Says how far the running task is: `done` of `total` parts, in units of the task's own. Seen by
+/// pool::workers; costs three writes to memory. Outside a task it does nothing. From the thread
+/// that runs the task.
+CAROM_API void progress(std::uint64_t done, std::uint64_t total) noexcept;
+
 }  // namespace carom::this_task

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <carom/detail/descriptors.hpp>
 #include <carom/export.hpp>
 
 #include <cstddef>
@@ -39,12 +40,14 @@ class CAROM_API blob {
   blob& operator=(blob&& other) noexcept {
     if (this != &other) {
       free_storage();
+      drop_descriptors();
       take(other);
     }
     return *this;
   }
   ~blob() {
     if (data_ != inline_) free_storage();
+    if (descriptors_) delete descriptors_;
   }
 
   const std::byte* data() const noexcept { return data_; }
@@ -85,7 +88,25 @@ class CAROM_API blob {
   }
 
   /// Keeps the storage for what comes next.
-  void clear() noexcept { size_ = 0; }
+  void clear() noexcept {
+    size_ = 0;
+    if (descriptors_) [[unlikely]]
+      drop_descriptors();
+  }
+
+  /// The descriptors that travel with the bytes.
+  descriptor_list& descriptors() {
+    if (!descriptors_) descriptors_ = new descriptor_list;
+    return *descriptors_;
+  }
+  /// Null if none was ever asked for.
+  const descriptor_list* find_descriptors() const noexcept { return descriptors_; }
+  bool has_descriptors() const noexcept { return descriptors_ && !descriptors_->empty(); }
+  std::size_t descriptor_count() const noexcept { return descriptors_ ? descriptors_->size() : 0; }
+  void drop_descriptors() noexcept {
+    delete descriptors_;
+    descriptors_ = nullptr;
+  }
 
   segment_source* source() const noexcept { return source_; }
 
@@ -111,6 +132,7 @@ class CAROM_API blob {
   std::size_t capacity_ = inline_capacity;
   segment_source* source_ = nullptr;
   void* segment_ = nullptr;
+  descriptor_list* descriptors_ = nullptr;  // owned
   std::byte inline_[inline_capacity];
 };
 

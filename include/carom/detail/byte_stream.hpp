@@ -58,6 +58,8 @@ class byte_writer {
   void put_zeros(std::size_t count) {
     if (count != 0) std::memset(out_->extend(count), 0, count);
   }
+  /// Lets a duplicate of `fd` travel with the bytes, which name it.
+  void put_descriptor(int fd) { put_raw(out_->descriptors().attach(fd)); }
   std::size_t position() const noexcept { return out_->size(); }
 
  protected:
@@ -106,6 +108,8 @@ class byte_reader {
     const std::size_t count = get_count();
     return {reinterpret_cast<const char*>(take(count)), count};
   }
+  /// A descriptor that travelled with the bytes, the caller's now.
+  int get_descriptor() { return take_descriptor(get_raw<std::uint64_t>()); }
   void get_zeros(std::size_t count) {
     const std::byte* bytes = take(count);
     if (std::any_of(bytes, bytes + count, [](std::byte b) { return b != std::byte{}; }))

@@ -143,6 +143,7 @@ CAROM_API std::exception_ptr settled_error(const task_node& node);
 template <class R, class Value, class Error>
 void read_chunk(const task_node& chunk, Value value, Error error) {
   std::span<const std::byte> in = chunk.payload().bytes();
+  const descriptor_scope in_reach(chunk.payload().find_descriptors());
   while (!in.empty()) {
     const chunk_record record = next_chunk_record(in);
     if (record.failed) {

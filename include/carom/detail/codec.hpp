@@ -17,11 +17,6 @@ namespace carom::detail {
 template <class T>
 concept serializable = is_serializable_v<T>;
 
-/// Values that need no Boost archive. Types without a default constructor always get one, because
-/// their construction data may be anything.
-template <class T>
-inline constexpr bool needs_no_archive = form<T>::plain&& std::default_initializable<T>;
-
 /// Appends the values, one message: an object that two shared_ptr share is one object at the
 /// receiver. Throws encoding_error when a value cannot be packed; `out` is then as before.
 template <class... Ts>
@@ -33,7 +28,7 @@ void encode(blob& out, const Ts&... values) {
     [[maybe_unused]] std::byte* place = out.extend((std::size_t{0} + ... + sizeof(Ts)));
     ((std::memcpy(place, &values, sizeof values), place += sizeof values), ...);
   } else {
-    const std::size_t start = out.size();
+    const std::size_t start = out.size(), attached = out.descriptor_count();
     try {
       if constexpr ((needs_no_archive<Ts> && ...)) {
         byte_writer plain{out};
@@ -44,6 +39,7 @@ void encode(blob& out, const Ts&... values) {
       }
     } catch (...) {
       out.resize_uninitialized(start);
+      if (out.descriptor_count() > attached) out.descriptors().truncate(attached);
       rethrow_as_encoding_error("packing a value");
     }
   }
@@ -52,7 +48,7 @@ void encode(blob& out, const Ts&... values) {
 /// Unpacks one message from `in` and leaves what stands behind it.
 template <class... Ts, class Reader>
 std::tuple<Ts...> unpack_tuple(Reader& in) {
-  if constexpr ((std::default_initializable<Ts> && ...)) {
+  if constexpr ((loads_into_default<Ts> && ...)) {
     std::tuple<Ts...> values{};
     std::apply([&in](auto&... value) { (detail::unpack(in, value), ...); }, values);
     return values;

@@ -158,11 +158,21 @@ concept made_of_parts = requires {
   typename form<T>::made_of_parts;
 };
 
+/// Whether values are unpacked whole, by a function of their form: handles.
+template <class T>
+concept loads_whole = requires(byte_reader& in) {
+  form<T>::load_whole(in);
+};
+
+/// Whether values are unpacked into objects made by their default constructor.
+template <class T>
+concept loads_into_default = std::default_initializable<T> && !loads_whole<T>;
+
 /// Packs a value that the other side has to construct: an element, an argument, what a pointer
 /// owns. Types without a public default constructor go through Boost's `save_construct_data`.
 template <class Archive, class T>
 void pack_new(Archive& archive, const T& value) {
-  if constexpr (!std::default_initializable<T> && is_serializable_v<T>) {
+  if constexpr (!std::default_initializable<T> && !loads_whole<T> && is_serializable_v<T>) {
     if constexpr (made_of_parts<T>) return form<T>::save_new(archive, value);
     boost::serialization::save_construct_data_adl(archive, std::addressof(value),
                                                   boost::serialization::version<T>::value);
@@ -183,7 +193,9 @@ void construct_at(Archive& archive, T* place) {
 
 template <class T, class Archive>
 T unpack_new(Archive& archive) {
-  if constexpr (std::default_initializable<T>) {
+  if constexpr (loads_whole<T>) {
+    return form<T>::load_whole(static_cast<byte_reader&>(archive));
+  } else if constexpr (std::default_initializable<T>) {
     T value{};
     detail::unpack(archive, value);
     return value;

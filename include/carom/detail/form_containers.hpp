@@ -129,7 +129,7 @@ struct sequence_form {
   static void append(Archive& archive, Container& value) {
     if constexpr (is_forward_list) {
       value.push_front(detail::unpack_new<item>(archive));
-    } else if constexpr (std::default_initializable<item>) {
+    } else if constexpr (loads_into_default<item>) {
       detail::unpack(archive, value.emplace_back());
     } else {
       value.push_back(detail::unpack_new<item>(archive));

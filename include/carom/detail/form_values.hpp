@@ -82,7 +82,7 @@ struct form<std::optional<T>> {
     detail::unpack(archive, has_value);
     if (!has_value) {
       value.reset();
-    } else if constexpr (std::default_initializable<T>) {
+    } else if constexpr (loads_into_default<T>) {
       detail::unpack(archive, value.emplace());
     } else {
       value.emplace(detail::unpack_new<T>(archive));

@@ -14,6 +14,12 @@ namespace carom::detail {
 /// encoding_error itself and std::bad_alloc stay what they are.
 [[noreturn]] CAROM_API void rethrow_as_encoding_error(const char* doing);
 
+/// Values that need no Boost archive. Types without a default constructor get one unless they are
+/// made whole, because their construction data may be anything.
+template <class T>
+inline constexpr bool needs_no_archive = form<T>::plain &&
+                                         (std::default_initializable<T> || loads_whole<T>);
+
 /// Packs items one after the other, each independent of the others: the bytes are those of `encode`
 /// item by item. A Boost archive is made once, and only for types that need it.
 class item_writer {
@@ -26,11 +32,12 @@ class item_writer {
     if constexpr (is_raw<T>) {
       std::memcpy(out_->extend(sizeof item), &item, sizeof item);
     } else {
-      const std::size_t start = out_->size();
+      const std::size_t start = out_->size(), attached = out_->descriptor_count();
       try {
         put_here(item);
       } catch (...) {
         out_->resize_uninitialized(start);
+        if (out_->descriptor_count() > attached) out_->descriptors().truncate(attached);
         rethrow_as_encoding_error("packing a value");
       }
     }
@@ -51,7 +58,7 @@ class item_writer {
     static_assert(travels<T>());
     if constexpr (!is_serializable_v<T>) {
       // travels() has said why
-    } else if constexpr (form<T>::plain && std::default_initializable<T>) {
+    } else if constexpr (needs_no_archive<T>) {
       byte_writer plain{*out_};
       detail::pack(plain, item);
     } else {
@@ -113,7 +120,7 @@ class item_reader {
     static_assert(travels<T>());
     if constexpr (!is_serializable_v<T>) {
       // travels() has said why
-    } else if constexpr (form<T>::plain && std::default_initializable<T>) {
+    } else if constexpr (needs_no_archive<T>) {
       return detail::unpack_new<T>(in_);
     } else {
       if (!archive_) archive_ = std::make_unique<packed_iarchive>(std::span<const std::byte>{});
