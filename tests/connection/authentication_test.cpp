@@ -323,7 +323,9 @@ TEST_F(Parity, Connection_a_thousand_half_open_connections) {
     }
     expect_honest_client_is_served(l);
     EXPECT_GE(l.refused(), 900u) << "the oldest were dropped";
-    EXPECT_LT(carom::test::resident_bytes(::getpid()), memory + (1u << 20)) << "memory is flat";
+    // A sanitizer's allocator gives back later.
+    const std::size_t spare = carom::test::slowness > 1 ? 16u << 20 : 1u << 20;
+    EXPECT_LT(carom::test::resident_bytes(::getpid()), memory + spare) << "memory is flat";
   }
   ::setrlimit(RLIMIT_NOFILE, &before);
 }

@@ -39,9 +39,9 @@ void note_after_fork_too() { board::add(11, board::get(10)); }
 const helper_program host_with_children(
     "host_with_children", [](const helper_program::arguments& given) {
       // Handles that are never destroyed: it is the end of the host that does it.
-      auto& daemon = *new process({.daemon = true}, stay, 1U);
-      auto& stubborn = *new process({.daemon = true}, ignore_and_stay, 2U);
-      auto& other = *new process(+[] {
+      static auto& daemon = *new process({.daemon = true}, stay, 1U);
+      static auto& stubborn = *new process({.daemon = true}, ignore_and_stay, 2U);
+      static auto& other = *new process(+[] {
         board::set(3, static_cast<std::uint32_t>(::getpid()));
         board::wait(4);
         board::set(5, 1);
@@ -59,7 +59,7 @@ const helper_program host_with_children(
 const helper_program host_without_init(
     "host_without_init",
     [](const helper_program::arguments&) {
-      auto& daemon = *new process({.daemon = true}, stay, 1U);
+      static auto& daemon = *new process({.daemon = true}, stay, 1U);
       daemon.start();
       board::wait(1);
       return 0;

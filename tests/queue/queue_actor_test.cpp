@@ -80,10 +80,12 @@ TEST_F(Parity, Queue_actor_who_goes_down_takes_its_requests_back) {
   caf::actor_system system{config};
   {
     const auto queue = carom::queue_actor(system, q);
-    const auto client = system.spawn([queue](caf::event_based_actor* self) -> caf::behavior {
-      self->request(queue, caf::infinite, carom::queue_get{}).then([](int) {});
-      return {[](caf::ok_atom) { return 1; }};
-    });
+    const auto client = system.spawn(
+        [](caf::event_based_actor* self, const caf::actor& asked) -> caf::behavior {
+          self->request(asked, caf::infinite, carom::queue_get{}).then([](int) {});
+          return {[](caf::ok_atom) { return 1; }};
+        },
+        queue);
     caf::scoped_actor self{system};
     self->request(client, 20s, caf::ok_atom::value).receive([](int) {}, [](const caf::error&) {});
     caf::anon_send_exit(client, caf::exit_reason::kill);

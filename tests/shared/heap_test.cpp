@@ -322,7 +322,7 @@ TEST_F(Parity, Shared_heap_killed_at_instructions_of_an_allocation) {
         auto from = heap->allocator<int>();
         from.deallocate(from.allocate(100), 100);
       },
-      std::getenv("CAROM_FULL") ? 3 : 61 * slowness,
+      std::getenv("CAROM_FULL") ? 3 : 61 * slowness * slowness,
       [&](std::uint64_t at) {
         try {
           ASSERT_TRUE(heap->check()) << at;
