@@ -7,7 +7,7 @@
 namespace carom::test {
 
 /// By how much sanitizers may slow down what has a time to keep.
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr int slowness = 5;
 #else
 inline constexpr int slowness = 1;

@@ -3,12 +3,20 @@ include(GoogleTest)
 
 # carom_add_tests(<folder> [INIT]): the binary test_<folder> out of tests/<folder>/*.cpp.
 # INIT: its main is tests/support/main.cpp, which calls carom::init before anything else.
-# Without CAF (CAROM_CORE_ONLY) it takes the sources that do not see it, and GoogleTest's main.
+# Without CAF (CAROM_CORE_ONLY) it takes the sources that do not see it nor use pools, and GoogleTest's main; and not
+# *_kill_test.cpp, whose subject is other processes, which ThreadSanitizer does not see.
 function(carom_add_tests folder)
   cmake_parse_arguments(arg "INIT" "" "" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp")
   if(CAROM_CORE_ONLY)
     carom_split_by_caf(ignored sources ${sources})
+    list(FILTER sources EXCLUDE REGEX "_kill_test\\.cpp$")
+    foreach(file IN LISTS sources)
+      file(STRINGS "${file}" pools REGEX "^#include <carom/(pool|carom)\\.hpp>")
+      if(pools)
+        list(REMOVE_ITEM sources "${file}")
+      endif()
+    endforeach()
   endif()
   if(NOT sources)
     return()
