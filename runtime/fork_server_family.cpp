@@ -68,6 +68,7 @@ void family::note_end(worker_record& worker) {
   worker.exit = exit ? *exit : exit_of_stranger(worker.pid, worker.pidfd.get());
   unwatch(worker);
   worker.ended = true;
+  if (worker.kin == kinship::stranger) strays_ = true;
   // The host ends the groups of its own children itself: it alone knows when it reaps them.
   if (worker.kin != kinship::hosts)
     signal_group(worker.pid, worker.pidfd.get(), SIGKILL, worker.kin == kinship::own);
@@ -124,7 +125,41 @@ bool family::belongs_to_the_living(pid_t child, const std::vector<pid_t>& childr
   return false;
 }
 
+bool family::is_below_the_living(pid_t child, pid_t host, pid_t forker) const {
+  for (int depth = 0; depth != 64; ++depth) {
+    const auto entry = proc_entry::read(child);
+    if (!entry) return true;  // it is gone
+    child = entry->parent;
+    if (child <= 1) return false;
+    if (child == host || child == forker || child == ::getpid()) return true;
+    if (const auto ours = ids_.find(child); ours != ids_.end())
+      return !workers_.at(ours->second).ended;
+  }
+  return true;
+}
+
+void family::kill_strays(pid_t forker) const {
+  const pid_t host = pid_behind(::getpid(), host_fd);
+  if (host <= 0) return;
+  std::unordered_set<pid_t> killed;
+  // One that forks while it is killed leaves children that the next look finds.
+  for (bool more = true; std::exchange(more, false);) {
+    for (const pid_t pid : holders_of(host, host_fd)) {
+      if (pid == ::getpid() || pid == forker || killed.contains(pid)) continue;
+      const auto leader = ids_.find(::getpgid(pid));
+      if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
+      if (ids_.contains(pid) || is_below_the_living(pid, host, forker)) continue;
+      const unique_fd pidfd = open_pidfd(pid);
+      if (!pidfd || pid_behind(pid, host_fd) != host) continue;
+      signal_process(pidfd.get(), SIGKILL);
+      killed.insert(pid);
+      more = true;
+    }
+  }
+}
+
 void family::sweep(pid_t forker, int forker_pidfd) {
+  if (std::exchange(strays_, false)) kill_strays(forker);
   while (std::exchange(sweep_, false)) {
     if (!sweep_once(forker, forker_pidfd)) return;
   }

@@ -74,6 +74,9 @@ class family {
   /// those that live, but for members of a living worker's group and for the fork server that a
   /// living worker has started, with what it looks after. Puts it off when the forker (the
   /// keeper's) has ended: its workers are among the children and not yet taken over.
+  /// When a stranger has ended, also kills what it had forked into sessions of their own: that has
+  /// gone to init, or to a subreaper above us, and is known by the host's pidfd, which it inherited
+  /// (and loses when it executes another program).
   void sweep(pid_t forker = 0, int forker_pidfd = -1);
   /// Next sweep kills.
   void hunt() noexcept { sweep_ = hunt_ = true; }
@@ -83,6 +86,8 @@ class family {
 
  private:
   bool sweep_once(pid_t forker, int forker_pidfd);
+  void kill_strays(pid_t forker) const;
+  bool is_below_the_living(pid_t, pid_t host, pid_t forker) const;
   bool is_own_worker(pid_t) const;
   bool belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const;
   void unwatch(worker_record&);
@@ -94,6 +99,7 @@ class family {
   std::unordered_set<pid_t> condemned_;
   bool sweep_ = true;
   bool hunt_ = false;
+  bool strays_ = false;
 };
 
 }  // namespace carom::runtime

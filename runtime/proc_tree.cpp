@@ -145,6 +145,14 @@ pid_t pid_behind(pid_t owner, int fd) noexcept try {
   return 0;
 }
 
+std::vector<pid_t> holders_of(pid_t named, int fd) {
+  std::vector<pid_t> found;
+  each_number_in("/proc", [&](pid_t pid) {
+    if (pid_behind(pid, fd) == named) found.push_back(pid);
+  });
+  return found;
+}
+
 int count_threads() noexcept try {
   int count = 0;
   each_number_in("/proc/self/task", [&](pid_t) { ++count; });

@@ -21,8 +21,11 @@ namespace {
 namespace board = carom::test::board;
 using carom::test::eventually;
 using carom::test::family_of;
+using carom::test::fork_servers_of;
 using carom::test::helper_program;
 using carom::test::running_helper;
+using carom::test::server_pids;
+using carom::test::signal_family;
 using namespace std::chrono_literals;
 
 constexpr unsigned begun = 0, release = 1, interrupted = 2;
@@ -50,6 +53,14 @@ void leave_grandchildren() {
 pid_t hold_with_grandchildren() {
   leave_grandchildren();
   return tasks::hold(begun, release);
+}
+
+void leave_grandchildren_when_told() {
+  board::add(begun);
+  board::wait(release);
+  leave_grandchildren();
+  board::add(begun);
+  for (;;) ::pause();
 }
 
 void spin() {
@@ -168,6 +179,28 @@ TEST_F(Failures, 14_grandchildren_die_with_a_worker_that_was_forked_by_the_host)
     EXPECT_TRUE(eventually(grandchildren_are_gone, soon));
   }
   carom::set_log(nullptr);
+}
+
+TEST_F(Failures, 14_grandchildren_die_with_a_worker_that_has_lost_its_servers) {
+  carom::pool pool{{.processes = 1}};
+  const auto lost = pool.apply_async(leave_grandchildren_when_told);
+  ASSERT_TRUE(board::wait(begun));
+  // The forker's children go to the keeper, and the keeper's to nobody of ours.
+  for (const auto which : {&server_pids::forker, &server_pids::keeper}) {
+    const auto before = fork_servers_of(::getpid());
+    ASSERT_TRUE(signal_family(::getpid(), before.*which, SIGKILL));
+    ASSERT_TRUE(eventually([&] {
+      const auto now = fork_servers_of(::getpid());
+      return now.keeper && now.forker && now.*which != before.*which;
+    }));
+  }
+  board::set(release, 1);
+  ASSERT_TRUE(board::wait(begun, 2));
+  EXPECT_FALSE(grandchildren_are_gone());
+  ::kill(lost.worker_pid(), SIGKILL);
+  EXPECT_THROW(lost.get(), carom::worker_lost);
+  EXPECT_TRUE(eventually(grandchildren_are_gone, soon));
+  EXPECT_EQ(pool.apply(tasks::square, 3), 9);
 }
 
 TEST_F(Failures, 15_workers_of_a_killed_host_are_gone_in_a_second) {
