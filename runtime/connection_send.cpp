@@ -162,8 +162,8 @@ std::optional<std::size_t> connection::send_offset(std::span<const std::byte> by
   if (!partial) {
     if (!push_left_over(state, {.endless = false, .until = std::chrono::steady_clock::now()}))
       return std::nullopt;
-    partial = sending_side::partial_message{serialization::write_header({.length = bytes.size()}),
-                                            bytes.size(), 0U};
+    partial = runtime::sending_side::partial_message{
+        serialization::write_header({.length = bytes.size()}), bytes.size(), 0U};
   }
 
   std::array<iovec, 2> parts;
