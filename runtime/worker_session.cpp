@@ -46,23 +46,17 @@ void report_exit(int status, void*) {
 class worker_session::running_chunk final : public detail::chunk_run {
  public:
   running_chunk(worker_session& session, const task_slot& slot, std::span<const std::byte> payload)
-      : chunk_run(&session.page_->header.cursor, cursor_base(session.tasks_->position()),
-                  slot.flags & flag_timed),
+      : chunk_run(payload, slot.first, session.result_, &session.page_->header.cursor,
+                  cursor_base(session.tasks_->position()), slot.flags & flag_timed),
         session_(&session),
         position_(session.tasks_->position()),
         timed_(slot.flags & flag_timed),
-        payload_(payload),
-        first_(slot.first),
         published_(slot.first),
         stop_at_error_(slot.flags & flag_stop_at_error),
         pace_(session.last_start_) {}
 
-  std::span<const std::byte> arguments() const override { return payload_; }
-  std::uint64_t first() const override { return first_; }
-  detail::blob& values() override { return session_->result_; }
-
   std::uint64_t allowance(std::uint64_t done) override {
-    if (done == first_) return 1;  // the clock has just been read
+    if (done == first()) return 1;  // the clock has just been read
     if (timed_) pause_clock();
     const auto next = pace_.next(done - published_, values().size(), steady_ns());
     if (next.publish) publish(done);
@@ -154,8 +148,6 @@ class worker_session::running_chunk final : public detail::chunk_run {
   std::uint64_t position_;
   bool timed_;
   std::uint64_t cursor_ = 0;  // as this side has left it; 0: not moved yet
-  std::span<const std::byte> payload_;
-  std::uint64_t first_;
   std::uint64_t published_;
   std::uint64_t done_ = 0;   // known at the end
   std::uint64_t shown_ = 0;  // bytes of values in the open run
