@@ -11,7 +11,7 @@
 namespace carom::detail {
 namespace {
 
-/// Chunks that are allocated, and given to the pool, together at most.
+/// Chunks that are given to the pool together at most.
 constexpr std::uint32_t most_together = 64;
 /// So many packed bytes are given away whatever their number.
 constexpr std::size_t bytes_together = 64 * 1024;
@@ -61,8 +61,7 @@ map_sender::~map_sender() {
 task_node& map_sender::next(std::uint64_t count) {
   state& s = *state_;
   if (!s.block || s.block->free() == 0)
-    s.block = chunk_block::allocate(static_cast<std::uint32_t>(
-        std::min<std::size_t>(s.total - s.chunks.size(), most_together)));
+    s.block = chunk_block::after(s.block, s.total - s.chunks.size());
   task_ref made = s.block->make(s.type, &runtime::argument_segments::instance());
   made->set_function(s.naming);
   chunk_state& chunk = *made->chunk();

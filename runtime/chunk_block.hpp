@@ -11,8 +11,9 @@ namespace carom::detail {
 /// goes with the last of them.
 class chunk_block {
  public:
-  /// Throws std::bad_alloc. The places that `make` has not filled are still to be left.
-  static chunk_block* allocate(std::uint32_t places);
+  /// Room for up to `wanted` chunks more than stand in `before`, if there is one. Throws
+  /// std::bad_alloc. Places that `make` has not filled are still to be left.
+  static chunk_block* after(const chunk_block* before, std::uint64_t wanted);
 
   /// Fills the next place.
   task_ref make(const task_type& type, segment_source* segments);

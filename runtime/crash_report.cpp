@@ -47,8 +47,9 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
-void install_crash_report(crash_report& report) {
-  report_here = &report;
+void report_crashes_to(crash_report& report) { report_here = &report; }
+
+void install_crash_report() {
   void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return;

@@ -81,10 +81,12 @@ class family {
 
  private:
   bool is_own_worker(pid_t) const;
+  std::vector<pid_t> children();
   void unwatch(worker_record&);
 
   poller& poller_;
   unique_fd child_signals_;
+  unique_fd children_file_;  // of this process, read again and again
   worker_table workers_;
   std::unordered_map<pid_t, std::uint64_t> ids_;
   std::unordered_set<pid_t> condemned_;

@@ -241,8 +241,16 @@ void scan_modules() {
   scan_locked(t);
 }
 
-void set_peer_modules(const std::vector<module_info>& modules) {
+void inherit_peer_modules() {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
   peers().clear();
+  for (const module& known : t.known) peers().push_back({true, known});
+}
+
+void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited) {
+  peers().resize(inherited);
+  if (modules.empty()) return;
   const auto here = loaded_modules();
   for (const module_info& wanted : modules) {
     auto it = std::find_if(here.begin(), here.end(),

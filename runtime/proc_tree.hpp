@@ -27,6 +27,9 @@ struct proc_entry {
 /// the calling process while it forks nothing, a hint for others.
 std::vector<pid_t> children_of(pid_t);
 
+/// The same from an open `/proc/<pid>/task/<tid>/children`, for that thread.
+std::optional<std::vector<pid_t>> read_children(int file);
+
 /// Number of threads of this process; 0 where /proc does not tell.
 int count_threads() noexcept;
 

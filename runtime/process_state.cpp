@@ -39,6 +39,7 @@ process_state& process_state::instance() {
 void process_state::start_fork_server() {
   if (server && !server->contact_lost()) return;
   scan_modules();
+  server_modules = module_count();
   server = fork_server::start(registered_hooks());
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/worker_session.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -39,6 +40,25 @@ void report_exit(int status, void*) {
   }
   worker_session::leave(status);
 }
+
+/// What a worker needs beside its page, unless the process that it was forked from has done it.
+void prepare_process() {
+  if (!has_soft_signal()) {  // servers begin with all signals at their defaults
+    install_soft_signal();
+    install_crash_report();
+  }
+  static bool registered = false;
+  if (std::exchange(registered, true)) return;
+  // A process that a task forks does not have the page.
+  ::pthread_atfork(nullptr, nullptr, [] {
+    identity().page = nullptr;
+    running().key.store(0, std::memory_order_relaxed);
+  });
+  ::on_exit(&report_exit, nullptr);
+}
+
+/// Found when the program is loaded, not when the first worker leaves: each is its first.
+void (*volatile const leave_process)(int) = &::_exit;
 
 }  // namespace
 
@@ -169,8 +189,11 @@ void worker_session::rehearse() {
     return;
   setup = unpack_message<setup_message>(received.bytes);
   const mapping page(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
-  (void)module_count();
+  inherit_peer_modules();
+  prepare_process();
+  (void)steady_ns();
   (void)running().task_id.load();
+  ::dup3(worker.fd(), host.fd(), O_CLOEXEC);
   ::fflush(nullptr);
   ::sched_yield();
 }
@@ -184,17 +207,11 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   std::vector<module_info> modules;
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
-  set_peer_modules(modules);
+  set_peer_modules(modules, setup_.inherited_modules);
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
-  // A process that a task forks does not have the page.
-  ::pthread_atfork(nullptr, nullptr, [] {
-    identity().page = nullptr;
-    running().key.store(0, std::memory_order_relaxed);
-  });
-  install_soft_signal();
-  install_crash_report(page_->crash);
-  ::on_exit(&report_exit, nullptr);
+  prepare_process();
+  report_crashes_to(page_->crash);
 }
 
 void worker_session::receive_setup() {
@@ -526,7 +543,8 @@ void worker_session::send(std::vector<std::byte> bytes) {
 
 void worker_session::leave(int status) {
   ::fflush(nullptr);
-  ::_exit(status);
+  leave_process(status);
+  ::abort();
 }
 
 }  // namespace carom::runtime
