@@ -14,6 +14,7 @@ actor_errc code_of(const std::exception& e) {
   if (dynamic_cast<const encoding_error*>(&e)) return actor_errc::encoding_error;
   if (dynamic_cast<const pool_closed*>(&e)) return actor_errc::pool_closed;
   if (dynamic_cast<const queue_full*>(&e)) return actor_errc::queue_full;
+  if (dynamic_cast<const queue_empty*>(&e)) return actor_errc::queue_empty;
   if (dynamic_cast<const unknown_task*>(&e)) return actor_errc::unknown_task;
   return actor_errc::task;
 }

@@ -11,6 +11,7 @@
 #include "actors/pool_handle.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/worker.hpp"
+#include "runtime/executable.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/segment.hpp"
 
@@ -115,6 +116,7 @@ void check(const pool_options& options) {
 std::shared_ptr<detail::pool_handle> start_pool(pool_options options, caf::actor_system* system) {
   check(options);
   actors::provide_workers();
+  if (options.start_method == start_method::spawn) runtime::check_executable(options.start_timeout);
   auto host = runtime::host_runtime::acquire(options.start_method);
   auto around = system ? std::make_shared<actors::actor_runtime>(std::move(host), *system)
                        : actors::actor_runtime::with_own_system(std::move(host));

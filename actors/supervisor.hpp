@@ -91,6 +91,7 @@ class supervisor final : public caf::event_based_actor,
   void forked(std::uint64_t id, pid_t pid, runtime::unique_fd pidfd) override;
   void fork_failed(std::uint64_t id, int error) override;
   void exited(std::uint64_t id, const runtime::exit_info& info) override;
+  void contact_lost(std::uint64_t id) override;
 
   // workers
   void fill_seats();

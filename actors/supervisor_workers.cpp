@@ -11,6 +11,7 @@
 #include "actors/worker_setup.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/log.hpp"
+#include "runtime/pidfd.hpp"
 
 // Workers' lives: how they start, what they leave behind when they die.
 namespace carom::actors {
@@ -90,7 +91,9 @@ void supervisor::fork_failed(std::uint64_t id, int error) {
   start_failed_ = true;
   const bool gives_up =
       core_.worker_down(place, runtime::steady_ns(), false) == supervisor_core::verdict::give_up;
-  if (gives_up)
+  if (error == ESRCH)
+    fail_pool("keeper and fork server are gone both: no worker can be made in this process");
+  else if (gives_up)
     fail_pool(std::string("a worker cannot be forked: ") + ::strerror(error));
   else
     later(&supervisor::fill_seats);
@@ -137,6 +140,14 @@ void supervisor::worker_gone(seat& from) { bury(from); }
 void supervisor::exited(std::uint64_t id, const runtime::exit_info& info) {
   if (seat* one = seat_of(id)) bury(*one);
   publish_obituary(id, info);
+}
+
+/// Its task may run on with nobody to stop it: it ends now, and its pidfd tells when.
+void supervisor::contact_lost(std::uint64_t id) {
+  seat* one = seat_of(id);
+  if (!one || one->pidfd() < 0) return;
+  if (one->cause.empty()) one->cause = "keeper and fork server were killed both";
+  runtime::signal_group(one->pid(), one->pidfd(), SIGKILL, false);
 }
 
 void supervisor::bury(seat& dead) {

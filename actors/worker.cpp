@@ -2,11 +2,11 @@
 #include "actors/worker.hpp"
 
 #include <caf/all.hpp>
-#include <carom/init.hpp>
 #include <deque>
 #include <optional>
 
 #include "runtime/crash_report.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/worker_session.hpp"
 
@@ -111,22 +111,23 @@ void run_worker(runtime::channel to_host) {
   session.start();
   self.serve(session);
   session.finish_up();
+  runtime::end_in_order();
   runtime::worker_session::leave(0);
 }
 
 }  // namespace
 
-void provide_workers() { runtime::set_child_hooks({&boot, &run_worker}); }
-
-}  // namespace carom::actors
-
-namespace carom {
-
-void init(int, char**) {
-  actors::provide_workers();
-  auto& state = runtime::process_state::instance();
-  std::lock_guard lock(state.mutex);
-  state.start_fork_server();
+void provide_workers() {
+  // Before main, in whatever program this file is linked into: a pool may come after the fork
+  // server, and in a program that was spawned the fork server is another's.
+  [[maybe_unused]] static const bool provided = [] {
+    runtime::set_worker_hooks({&boot, &run_worker});
+    return true;
+  }();
 }
 
-}  // namespace carom
+namespace {
+[[maybe_unused]] const bool before_main = (provide_workers(), true);
+}
+
+}  // namespace carom::actors

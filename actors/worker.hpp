@@ -3,7 +3,7 @@
 
 namespace carom::actors {
 
-/// Tells the fork server what its workers run. Call it before the fork server starts.
+/// Says what the workers of this process run; done before main already, where this is linked in.
 void provide_workers();
 
 }  // namespace carom::actors

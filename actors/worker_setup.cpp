@@ -3,6 +3,7 @@
 
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/process_state.hpp"
 
 namespace carom::actors {
@@ -41,6 +42,8 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
     setup.rlimits.push_back({one.resource, one.soft, one.hard});
   setup.nice = options.nice;
   setup.cpu_affinity.assign(options.cpu_affinity.begin(), options.cpu_affinity.end());
+  setup.origin = runtime::own_process::instance().origin_of_child();
+  setup.origin.name = setup.origin.identity = options.name + "-" + std::to_string(index);
   if (options.start_method == start_method::forkserver)
     setup.inherited_modules = runtime::process_state::instance().server_modules;
   for (std::size_t i = setup.inherited_modules; i < runtime::module_count(); ++i) {

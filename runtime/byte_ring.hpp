@@ -26,6 +26,8 @@ class byte_ring {
   }
   /// Where the last reservation ends; what `release` takes.
   std::uint64_t end() const { return tail_; }
+  /// Gives up what was reserved last; `end` is where the reservation before it ends.
+  void take_back(std::uint64_t end) { tail_ = end > head_ ? end : head_; }
   /// Frees everything before `end`.
   void release(std::uint64_t end) { head_ = end; }
 

@@ -36,7 +36,7 @@ struct message {
 class channel {
  public:
   static constexpr std::size_t max_bytes = std::size_t{64} * 1024;
-  static constexpr std::size_t max_fds = 16;
+  static constexpr std::size_t max_fds = 128;
 
   channel() noexcept = default;
   explicit channel(unique_fd fd) noexcept : fd_(std::move(fd)) {}

@@ -2,7 +2,7 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <carom/pool_options.hpp>
+#include <carom/cpu_count.hpp>
 #include <cmath>
 #include <fstream>
 #include <string>

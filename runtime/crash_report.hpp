@@ -13,6 +13,8 @@ namespace carom::runtime {
 /// overflow is told too.
 void install_crash_report();
 void report_crashes_to(crash_report& report);
+/// Undoes `install_crash_report` in a process forked from the one that called it.
+void remove_crash_report() noexcept;
 
 /// Loads what the handler needs, once, before processes are forked: a handler may not.
 void prepare_crash_reports();

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -13,9 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <initializer_list>
 #include <vector>
 
+#include "runtime/loop_thread.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
@@ -23,12 +28,13 @@ namespace {
 
 /// What the library and careful hosts open is close-on-exec and none of the worker's business: a
 /// sibling's channel kept open here would hide that sibling's end.
-void close_private_descriptors(int keep) {
+void close_private_descriptors(std::initializer_list<int> keep) {
   std::vector<int> open;
   if (DIR* dir = ::opendir("/proc/self/fd")) {
     while (const dirent* entry = ::readdir(dir)) {
       const int fd = ::atoi(entry->d_name);
-      if (fd > 2 && fd != keep && fd != ::dirfd(dir)) open.push_back(fd);
+      if (fd > 2 && std::ranges::find(keep, fd) == keep.end() && fd != ::dirfd(dir))
+        open.push_back(fd);
     }
     ::closedir(dir);
   }
@@ -43,13 +49,15 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-[[noreturn]] void become_worker(unique_fd worker_end, child_hooks hooks) {
+[[noreturn]] void become_worker(unique_fd worker_end, child_hooks hooks, unique_fd host_pidfd) {
   ::setpgid(0, 0);
+  leave_loop_thread();
   ::prctl(PR_SET_NAME, "carom-worker");
   // What the host had not flushed is the host's to write.
   ::__fpurge(stdout);
   ::__fpurge(stderr);
-  close_private_descriptors(worker_end.get());
+  close_private_descriptors({worker_end.get(), host_pidfd.get()});
+  own_process::set_parent_pidfd(host_pidfd.release());
   if (const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC); null > 0) {
     ::dup2(null, STDIN_FILENO);
     ::close(null);
@@ -67,7 +75,25 @@ void reset_signals() {
   ::_exit(128 + WTERMSIG(status));
 }
 
-[[noreturn]] void become_guardian(unique_fd worker_end, child_hooks hooks, unique_fd host) {
+/// Until the worker has ended; it is ended when the host is.
+void watch_over(pid_t worker, int host_pidfd) {
+  const unique_fd worker_pidfd = open_pidfd(worker);
+  pollfd waited[] = {{worker_pidfd.get(), POLLIN, 0}, {host_pidfd, POLLIN, 0}};
+  while (worker_pidfd && (waited[0].revents & POLLIN) == 0) {
+    if (::poll(waited, 2, -1) < 0 && errno != EINTR) break;
+    if ((waited[1].revents & POLLIN) == 0) continue;
+    ::kill(-worker, SIGKILL);
+    waited[1].fd = -1;
+    waited[1].revents = 0;
+  }
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(worker), &ended, WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
+  }
+}
+
+[[noreturn]] void become_guardian(unique_fd worker_end, child_hooks hooks, unique_fd host,
+                                  unique_fd host_pidfd) {
   ::setpgid(0, 0);
   reset_signals();
   ::prctl(PR_SET_NAME, "carom-guardian");
@@ -78,7 +104,7 @@ void reset_signals() {
     // Armed from the guardian's only thread, so it is the guardian's end that it tells of.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != self) ::_exit(1);
-    become_worker(std::move(worker_end), hooks);
+    become_worker(std::move(worker_end), hooks, std::move(host_pidfd));
   }
   const pid_t told = worker > 0 ? worker : -errno;
   if (worker > 0) ::setpgid(worker, worker);
@@ -86,11 +112,8 @@ void reset_signals() {
   if (::write(host.get(), &told, sizeof told) != sizeof told || worker < 0) ::_exit(1);
   // The host opens the worker's pidfd while the worker cannot be reaped.
   if (::read(host.get(), &heard, 1) < 0) ::_exit(1);
-  close_private_descriptors(-1);
-  siginfo_t ended{};
-  while (::waitid(P_PID, static_cast<id_t>(worker), &ended, WEXITED | WNOWAIT) < 0 &&
-         errno == EINTR) {
-  }
+  close_private_descriptors({host_pidfd.get()});
+  watch_over(worker, host_pidfd.get());
   ::kill(-worker, SIGKILL);
   int status = 0;
   ::waitpid(worker, &status, 0);
@@ -102,6 +125,10 @@ void reset_signals() {
 
 unique_fd direct_child::duplicate_pidfd() const {
   return unique_fd(::fcntl(guardian_fd_.get(), F_DUPFD_CLOEXEC, 3));
+}
+
+unique_fd direct_child::duplicate_worker_pidfd() const {
+  return unique_fd(::fcntl(worker_fd_.get(), F_DUPFD_CLOEXEC, 3));
 }
 
 void direct_child::signal_group(int signal) const noexcept {
@@ -125,11 +152,13 @@ direct_child fork_directly(unique_fd worker_end, child_hooks hooks) {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return direct_child(errno);
   unique_fd ours(ends[0]), theirs(ends[1]);
+  unique_fd own_pidfd = open_pidfd(::getpid());
+  if (!own_pidfd) return direct_child(errno);
   const pid_t guardian = ::fork();
   if (guardian < 0) return direct_child(errno);
   if (guardian == 0) {
     ours.reset();
-    become_guardian(std::move(worker_end), hooks, std::move(theirs));
+    become_guardian(std::move(worker_end), hooks, std::move(theirs), std::move(own_pidfd));
   }
   theirs.reset();
   unique_fd guardian_fd = open_pidfd(guardian);

@@ -32,6 +32,8 @@ class direct_child {
   /// Readable once the worker and all that it left behind are gone.
   int pidfd() const noexcept { return guardian_fd_.get(); }
   unique_fd duplicate_pidfd() const;
+  /// Of the worker itself.
+  unique_fd duplicate_worker_pidfd() const;
 
   void signal_group(int signal) const noexcept;
   /// Once the pidfd is readable: the worker's exit.

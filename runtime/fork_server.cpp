@@ -5,14 +5,17 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <iostream>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -47,6 +50,26 @@ void flush_output() {
   std::fflush(nullptr);
 }
 
+std::pair<unique_fd, unique_fd> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    throw std::system_error(errno, std::system_category(), "pipe2");
+  return {unique_fd{ends[0]}, unique_fd{ends[1]}};
+}
+
+/// False at the end, or when it breaks off.
+bool read_fully(int fd, void* into, std::size_t size) {
+  auto* at = static_cast<char*>(into);
+  while (size != 0) {
+    const ssize_t got = ::read(fd, at, size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    at += got;
+    size -= static_cast<std::size_t>(got);
+  }
+  return true;
+}
+
 unique_fd open_own_pidfd() {
   unique_fd opened = open_pidfd(::getpid());
   unique_fd above_stdio{opened ? ::fcntl(opened.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1};
@@ -54,16 +77,24 @@ unique_fd open_own_pidfd() {
   return above_stdio;
 }
 
-/// The keeper's parent ends at once: the keeper is a child of init, and no wait of the host ever
+/// The keeper's parent ends as soon as the keeper can be told to be ours: the keeper is then a
+/// child of init, or of the fork server that has made this process, and no wait of the host ever
 /// sees it.
 void fork_keeper(server_context context) {
+  auto [placed, place] = make_pipe();
   const pid_t middle = ::fork();
   if (middle < 0) throw std::system_error(errno, std::system_category(), "fork");
   if (middle == 0) {
     const pid_t keeper = ::fork();
-    if (keeper == 0) serve(std::move(context));
-    ::_exit(keeper < 0 ? errno : 0);
+    if (keeper == 0) serve(std::move(context), std::move(place));
+    const int error = keeper < 0 ? errno : 0;
+    place.reset();
+    char nothing = 0;
+    while (::read(placed.get(), &nothing, 1) < 0 && errno == EINTR) {
+    }
+    ::_exit(error);
   }
+  place.reset();
   int status = 0;
   while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
   }
@@ -81,9 +112,12 @@ std::unique_ptr<fork_server> fork_server::start(child_hooks hooks) {
   context.hooks = hooks;
   context.host_pidfd = open_own_pidfd();
   context.control = std::move(server_end);
+  unique_fd report;
+  if (hooks.preload != nullptr) std::tie(report, context.preload_report) = make_pipe();
   fork_keeper(std::move(context));
   std::unique_ptr<fork_server> server{new fork_server(std::move(host_end))};
   server->meet_keeper();
+  if (report) server->await_preload(report.get());
   return server;
 }
 
@@ -106,6 +140,23 @@ void fork_server::meet_keeper() {
     keeper_ = std::get<servers>(*decoded).keeper;
     forker_ = std::get<servers>(*decoded).forker;
     return;
+  }
+}
+
+void fork_server::await_preload(int report) {
+  preload_report said;
+  if (!read_fully(report, &said, sizeof said))
+    throw start_method_error(
+        "carom: the fork server ended while it ran the function of set_forkserver_preload, which "
+        "must not end its process");
+  if (!said.failed) return;
+  std::vector<std::byte> packed(std::min<std::size_t>(said.length, preload_report::longest));
+  if (!read_fully(report, packed.data(), packed.size())) packed.clear();
+  try {
+    std::rethrow_exception(detail::decode_exception(packed));
+  } catch (const std::exception& e) {
+    std::throw_with_nested(start_method_error(
+        std::string("carom: the function of set_forkserver_preload threw: ") + e.what()));
   }
 }
 

@@ -27,6 +27,9 @@ struct child_hooks {
   /// A worker's main, with its end of the channel. Leaves with _exit; returning, as it should when
   /// the channel ends, kills the worker's children and is _exit(0).
   void (*run)(channel) = nullptr;
+  /// The application's own preparation of a new forker, before `boot` and under the same terms. May
+  /// throw: `fork_server::start` then says so. May be null.
+  void (*preload)() = nullptr;
 };
 
 /// The host's handle on keeper and forker, the two single-threaded processes that fork, watch and
@@ -61,8 +64,10 @@ class fork_server {
   /// Ids from here on are the fork server's own.
   static constexpr std::uint64_t max_id = UINT64_MAX - 64;
 
-  /// Starts keeper and forker. Throws start_method_error when this process has more than one
-  /// thread, which a fork would tear; std::system_error when the system refuses.
+  /// Starts keeper and forker, and waits for `preload` where there is one. Throws
+  /// start_method_error when this process has more than one thread, which a fork would tear, or
+  /// when `preload` throws, with that as its nested exception; std::system_error when the system
+  /// refuses.
   static std::unique_ptr<fork_server> start(child_hooks);
 
   fork_server(const fork_server&) = delete;
@@ -128,6 +133,7 @@ class fork_server {
 
   explicit fork_server(channel control);
   void meet_keeper();
+  void await_preload(int report);
   void send_requests();
   std::optional<request> settle(std::uint64_t id);
   void send_signal(std::uint64_t id, int signal);

@@ -7,12 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "runtime/fork_server_process.hpp"
 #include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
@@ -114,8 +116,31 @@ std::vector<pid_t> family::children() {
   return found ? *found : children_of(::getpid());
 }
 
+/// Servers of a worker come to us when what started them ends (the keeper is made so), and so do
+/// workers of theirs when a keeper dies. Each holds a pidfd of its host: a worker of ours, or one
+/// of those that came to us so.
+bool family::belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const {
+  // As deep as nesting goes; a circle cannot be, but for numbers that are used again.
+  for (int depth = 0; depth != 64; ++depth) {
+    const pid_t host = pid_behind(child, host_fd);
+    if (host <= 0) return false;
+    if (const auto ours = ids_.find(host); ours != ids_.end())
+      return !workers_.at(ours->second).ended;
+    if (condemned_.contains(host) || std::ranges::find(children, host) == children.end())
+      return false;
+    child = host;
+  }
+  return false;
+}
+
 void family::sweep(pid_t forker, int forker_pidfd) {
-  if (!std::exchange(sweep_, false)) return;
+  while (std::exchange(sweep_, false)) {
+    if (!sweep_once(forker, forker_pidfd)) return;
+  }
+}
+
+/// False when it has to be put off.
+bool family::sweep_once(pid_t forker, int forker_pidfd) {
   // What dies of a hunt leaves its own children to us.
   const bool hunting = std::exchange(hunt_, false) || !condemned_.empty();
   const std::vector<pid_t> children = this->children();
@@ -123,20 +148,23 @@ void family::sweep(pid_t forker, int forker_pidfd) {
   if (forker != 0 && has_ended(forker_pidfd)) {
     sweep_ = true;
     hunt_ = hunting;
-    return;
+    return false;
   }
   for (const pid_t child : children) {
     if (child == forker || is_own_worker(child)) continue;
     if (reap_child(child)) {
-      condemned_.erase(child);
+      // What it leaves may have come after the look.
+      if (condemned_.erase(child) != 0) hunt();
       continue;
     }
     if (!hunting || condemned_.contains(child)) continue;
     const auto leader = ids_.find(::getpgid(child));
     if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
+    if (belongs_to_the_living(child, children)) continue;
     kill_child(child);
     condemned_.insert(child);
   }
+  return true;
 }
 
 void family::end_all() {

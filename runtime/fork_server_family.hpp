@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "runtime/fork_server_poller.hpp"
 #include "runtime/pidfd.hpp"
@@ -70,7 +71,8 @@ class family {
   /// SIGCHLD came: a child that is no worker may have ended.
   void children_changed();
   /// Once per turn: reaps ended children that are no workers and, after a worker has ended, kills
-  /// those that live, but for members of a living worker's group. Puts it off when the forker (the
+  /// those that live, but for members of a living worker's group and for the fork server that a
+  /// living worker has started, with what it looks after. Puts it off when the forker (the
   /// keeper's) has ended: its workers are among the children and not yet taken over.
   void sweep(pid_t forker = 0, int forker_pidfd = -1);
   /// Next sweep kills.
@@ -80,8 +82,10 @@ class family {
   void end_all();
 
  private:
+  bool sweep_once(pid_t forker, int forker_pidfd);
   bool is_own_worker(pid_t) const;
   std::vector<pid_t> children();
+  bool belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const;
   void unwatch(worker_record&);
 
   poller& poller_;

@@ -14,6 +14,7 @@
 
 #include "runtime/forker.hpp"
 #include "runtime/keeper.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
@@ -47,6 +48,7 @@ void worker_signals() {
 
 /// Closes everything above the standard descriptors but `kept`.
 void keep_only(std::vector<int> kept) {
+  std::erase(kept, -1);
   std::sort(kept.begin(), kept.end());
   unsigned from = first_fd;
   for (const int fd : kept) {
@@ -74,12 +76,26 @@ int lift(int fd, int lowest) { return fd >= lowest ? fd : ::fcntl(fd, F_DUPFD_CL
 
 }  // namespace
 
-void serve(server_context context) noexcept {
+void serve(server_context context, unique_fd placed) noexcept {
   ::setsid();
   default_signals();
   set_server_signals();
   null_stdin();
-  keep_only({context.host_pidfd.get(), context.control.fd()});
+  // All out of the way of the number that is the host's.
+  const auto move_up = [](unique_fd& fd) {
+    if (fd) fd = unique_fd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, host_fd + 1)};
+  };
+  unique_fd control = context.control.release();
+  move_up(control);
+  move_up(context.preload_report);
+  move_up(placed);
+  if (context.host_pidfd.get() != host_fd) {
+    ::dup3(context.host_pidfd.get(), host_fd, O_CLOEXEC);
+    context.host_pidfd = unique_fd{host_fd};
+  }
+  context.control = channel{std::move(control)};
+  keep_only({host_fd, context.control.fd(), context.preload_report.get()});
+  placed.release();  // closed just now: from here on our starter may end
   if (rlimit limit; ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     context.descriptor_limit = limit;
     limit.rlim_cur = limit.rlim_max;
@@ -113,9 +129,10 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   worker_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
   constexpr int worker_channel = first_fd;
-  const int release = lift(release_fd, first_fd + 1);
+  static_assert(host_fd == worker_channel + 1);
+  const int release = lift(release_fd, host_fd + 1);
   if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
-  keep_only({worker_channel, release});
+  keep_only({worker_channel, host_fd, release});
   if (context.descriptor_limit.rlim_max != 0) ::setrlimit(RLIMIT_NOFILE, &context.descriptor_limit);
   char go = 0;
   ssize_t got;
@@ -123,6 +140,7 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   while (got < 0 && errno == EINTR);
   if (got != 1) ::_exit(0);
   ::close(release);
+  own_process::set_parent_pidfd(host_fd);
   context.hooks.run(channel{unique_fd{worker_channel}});
   // Its servers end what it leaves behind, but not where both that were above it have died.
   end_children();

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -22,6 +23,8 @@ struct server_context {
   /// The servers' end of the control channel. Only the keeper uses it; with the forker's duplicate
   /// it outlives the keeper.
   channel control;
+  /// Where the first forker says how its preload went; closed once that is said.
+  unique_fd preload_report;
   /// The host's limit, for the workers; the servers use all that is allowed.
   rlimit descriptor_limit{};
   bool booted = false;
@@ -29,9 +32,21 @@ struct server_context {
   std::uint64_t epoch = 0;
 };
 
+/// Where every server, and every worker of theirs, holds the pidfd of the host: it tells a family
+/// whose an orphan is, and a worker who its logical parent is.
+constexpr int host_fd = STDERR_FILENO + 2;
+
 /// Life of the process that `fork_server::start` makes: a keeper, and forks of it that turn forker,
-/// and keeper again.
-[[noreturn]] void serve(server_context) noexcept;
+/// and keeper again. Closes `placed` once it can be told whose it is.
+[[noreturn]] void serve(server_context, unique_fd placed) noexcept;
+
+/// What the first forker writes when its preload has ended, ahead of the packed exception.
+struct preload_report {
+  static constexpr std::uint32_t longest = 1 << 20;
+
+  bool failed = false;
+  std::uint32_t length = 0;
+};
 
 /// Life of a forked worker: cleans up what it inherited, waits until `release` is written to, runs
 /// the hook. If `release` ends instead, nobody knows of this worker: it leaves without having

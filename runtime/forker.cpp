@@ -4,10 +4,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <carom/detail/blob.hpp>
+#include <carom/detail/exception_codec.hpp>
 #include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <utility>
 #include <variant>
 
@@ -58,9 +62,33 @@ keeper_seat forker::serve() {
   return succeed();
 }
 
+void forker::preload() {
+  if (context_.hooks.preload == nullptr) return;
+  preload_report said;
+  detail::blob packed;
+  try {
+    context_.hooks.preload();
+  } catch (...) {
+    said.failed = true;
+    detail::encode_exception(packed, std::current_exception(), ::getpid());
+    if (packed.size() > preload_report::longest) packed.clear();
+    said.length = static_cast<std::uint32_t>(packed.size());
+  }
+  if (context_.preload_report) {
+    packed.reserve(1);
+    const iovec parts[] = {{&said, sizeof said}, {packed.data(), packed.size()}};
+    // Blocks at most until the host, which waits for it, has read it.
+    [[maybe_unused]] const ssize_t ignored = ::writev(context_.preload_report.get(), parts, 2);
+    context_.preload_report.reset();
+  }
+  if (said.failed) ::_exit(1);
+}
+
 void forker::boot() {
-  if (!std::exchange(context_.booted, true) && context_.hooks.boot != nullptr)
-    context_.hooks.boot();
+  if (!std::exchange(context_.booted, true)) {
+    preload();
+    if (context_.hooks.boot != nullptr) context_.hooks.boot();
+  }
   // What the hook has printed would be printed again by each worker.
   std::fflush(nullptr);
 }

@@ -38,6 +38,7 @@ class forker {
 
  private:
   void boot();
+  void preload();
   void receive();
   void dispatch(const serialization::fork_message&, std::vector<unique_fd>& fds);
   void on(const serialization::fork_request&, std::vector<unique_fd>& fds);

@@ -25,8 +25,8 @@ void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
             nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
-void wake(const std::atomic<std::uint32_t>& word, int scope) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE | scope, INT_MAX, nullptr, nullptr, 0);
+void wake(const std::atomic<std::uint32_t>& word, int scope, int how_many = INT_MAX) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE | scope, how_many, nullptr, nullptr, 0);
 }
 
 }  // namespace
@@ -46,5 +46,7 @@ void futex_wait_shared(const std::atomic<std::uint32_t>& word, std::uint32_t exp
 }
 
 void futex_wake_all_shared(const std::atomic<std::uint32_t>& word) noexcept { wake(word, 0); }
+
+void futex_wake_one_shared(const std::atomic<std::uint32_t>& word) noexcept { wake(word, 0, 1); }
 
 }  // namespace carom::runtime

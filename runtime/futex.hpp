@@ -18,5 +18,6 @@ void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept;
 void futex_wait_shared(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                        std::optional<std::chrono::steady_clock::time_point> deadline) noexcept;
 void futex_wake_all_shared(const std::atomic<std::uint32_t>& word) noexcept;
+void futex_wake_one_shared(const std::atomic<std::uint32_t>& word) noexcept;
 
 }  // namespace carom::runtime

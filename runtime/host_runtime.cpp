@@ -7,6 +7,7 @@
 #include <carom/errors.hpp>
 
 #include "runtime/direct_fork.hpp"
+#include "runtime/executable.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/proc_tree.hpp"
@@ -23,6 +24,7 @@ struct host_runtime::impl final : fork_server::events {
   std::unique_ptr<loop::watch> writable;
   std::unordered_map<std::uint64_t, worker_events*> listeners;
   std::unordered_map<std::uint64_t, direct_child> direct;
+  std::unique_ptr<loop::timer> linger_timer;
 
   void watch_server() {
     if (!server) return;
@@ -62,6 +64,11 @@ struct host_runtime::impl final : fork_server::events {
   void lost_contact() override {
     log()->error(
         "keeper and fork server are both gone; no worker can be made until the program restarts");
+    std::vector<std::uint64_t> ids;
+    for (const auto& [id, to] : listeners)
+      if (!direct.contains(id)) ids.push_back(id);
+    for (const std::uint64_t id : ids)
+      if (auto* to = listener(id)) to->contact_lost(id);
   }
 
   void direct_exited(std::uint64_t id) {
@@ -112,6 +119,20 @@ std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
   return found;
 }
 
+std::shared_ptr<host_runtime> host_runtime::acquire_loop() {
+  auto& state = process_state::instance();
+  std::unique_lock lock(state.mutex);
+  if (state.runtime.expired() && !on_loop_thread())
+    state.loop_ended.wait(lock, [&] { return !state.loop_runs; });
+  auto found = state.runtime.lock();
+  if (!found) {
+    found.reset(new host_runtime);
+    state.runtime = found;
+    state.loop_runs = true;
+  }
+  return found;
+}
+
 host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
   impl_->server = process_state::instance().server.get();
   impl_->watch_server();
@@ -153,11 +174,13 @@ std::uint64_t host_runtime::next_worker_id() {
 void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd worker_end,
                                worker_events& to) {
   impl_->listeners[id] = &to;
-  if (method == start_method::forkserver) {
-    if (!impl_->server) {
-      to.fork_failed(id, ESRCH);
+  if (method != start_method::fork) {
+    if (!impl_->server || impl_->server->contact_lost()) {
+      // Not from inside of this call: the caller is in the middle of something.
+      impl_->events_loop.post([shared = impl_, id] { shared->fork_failed(id, ESRCH); });
       return;
     }
+    if (method == start_method::spawn) worker_end = write_launch(std::move(worker_end));
     impl_->server->fork(id, std::move(worker_end));
     impl_->watch_writable();
     return;
@@ -180,6 +203,30 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
   });
   impl_->direct.emplace(id, std::move(child));
   to.forked(id, pid, std::move(for_listener));
+}
+
+unique_fd host_runtime::worker_pidfd(std::uint64_t id) const {
+  const auto it = impl_->direct.find(id);
+  return it == impl_->direct.end() ? unique_fd() : it->second.duplicate_worker_pidfd();
+}
+
+void host_runtime::linger(std::shared_ptr<host_runtime> one) {
+  constexpr auto moment = std::chrono::milliseconds(20);
+  auto& shared = *one->impl_;
+  if (!shared.linger_timer) shared.linger_timer = shared.events_loop.make_timer(&end_lingering);
+  {
+    auto& state = process_state::instance();
+    std::lock_guard lock(state.mutex);
+    state.lingering.swap(one);
+  }
+  shared.linger_timer->arm(moment);
+}
+
+void host_runtime::end_lingering() {
+  std::shared_ptr<host_runtime> last;
+  auto& state = process_state::instance();
+  std::lock_guard lock(state.mutex);
+  last.swap(state.lingering);
 }
 
 void host_runtime::signal_group(std::uint64_t id, int signal) {

@@ -255,7 +255,10 @@ void keeper::from_forker(const signalled& report, std::vector<unique_fd>&) {
   if (relayed_.erase(report.sequence) != 0) to_host_.push(report);
 }
 
-void keeper::from_forker(const forker_ready&, std::vector<unique_fd>&) { boots_failed_ = 0; }
+void keeper::from_forker(const forker_ready&, std::vector<unique_fd>&) {
+  boots_failed_ = 0;
+  context_.preload_report.reset();
+}
 
 void keeper::perform(const signal_request& request) {
   if (const worker_record* worker = family_.find(request.id))

@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "runtime/clock.hpp"
@@ -20,12 +21,20 @@ namespace carom::runtime {
 
 namespace asio = boost::asio;
 
+namespace {
+struct watched_descriptor;
+}
+
 struct loop::impl {
   asio::io_context io{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   std::vector<poller*> pollers;
   std::atomic<std::thread::id> thread{};
   std::atomic<bool> stopped{false};
+  std::unordered_map<int, std::weak_ptr<watched_descriptor>> watched;
+
+  /// The descriptor, known to Asio from now on if it was not.
+  std::shared_ptr<watched_descriptor> find(int fd);
 
   bool poll_all() {
     bool found = false;
@@ -60,34 +69,47 @@ constexpr std::int64_t linger_ns = 30'000;
 
 using wait_type = asio::posix::stream_descriptor::wait_type;
 
+/// A descriptor as Asio knows it: once, however many watches there are on it (epoll(7) takes no
+/// descriptor twice). It stays the caller's.
+struct watched_descriptor {
+  asio::posix::stream_descriptor descriptor;
+
+  watched_descriptor(asio::io_context& io, int fd) : descriptor(io, fd) {}
+  watched_descriptor(const watched_descriptor&) = delete;
+  watched_descriptor& operator=(const watched_descriptor&) = delete;
+  ~watched_descriptor() { descriptor.release(); }
+};
+
 /// Shared with the handlers under way, which find out through `alive` that the watch is gone.
 struct watch_state : std::enable_shared_from_this<watch_state> {
-  asio::posix::stream_descriptor descriptor;
+  std::shared_ptr<watched_descriptor> watched;
   wait_type event;
   std::function<void()> call;
   bool alive = true;
 
-  watch_state(asio::io_context& io, int fd, wait_type wanted, std::function<void()> f)
-      : descriptor(io, fd), event(wanted), call(std::move(f)) {}
+  watch_state(std::shared_ptr<watched_descriptor> what, wait_type wanted, std::function<void()> f)
+      : watched(std::move(what)), event(wanted), call(std::move(f)) {}
 
   void wait() {
-    descriptor.async_wait(event, [self = shared_from_this()](boost::system::error_code error) {
-      if (error || !self->alive) return;
-      self->call();
-      if (self->alive) self->wait();
-    });
+    watched->descriptor.async_wait(event,
+                                   [self = shared_from_this()](boost::system::error_code error) {
+                                     if (error || !self->alive) return;
+                                     self->call();
+                                     if (self->alive) self->wait();
+                                   });
   }
 };
 
 class asio_watch final : public loop::watch {
  public:
-  asio_watch(asio::io_context& io, int fd, wait_type event, std::function<void()> call)
-      : state_(std::make_shared<watch_state>(io, fd, event, std::move(call))) {
+  asio_watch(std::shared_ptr<watched_descriptor> what, wait_type event, std::function<void()> call)
+      : state_(std::make_shared<watch_state>(std::move(what), event, std::move(call))) {
     state_->wait();
   }
   ~asio_watch() override {
     state_->alive = false;
-    state_->descriptor.release();
+    // The last watch on it gives the descriptor back here and now: its owner may close it.
+    state_->watched.reset();
   }
 
  private:
@@ -122,6 +144,13 @@ class asio_timer final : public loop::timer {
 
 }  // namespace
 
+std::shared_ptr<watched_descriptor> loop::impl::find(int fd) {
+  auto& known = watched[fd];
+  auto found = known.lock();
+  if (!found) known = found = std::make_shared<watched_descriptor>(io, fd);
+  return found;
+}
+
 loop::loop() : impl_(std::make_unique<impl>()) {}
 loop::~loop() = default;
 
@@ -146,6 +175,7 @@ void loop::run() {
 }
 
 bool on_loop_thread() noexcept { return runs_loop; }
+void leave_loop_thread() noexcept { runs_loop = false; }
 
 void loop::stop() {
   impl_->stopped.store(true, std::memory_order_release);
@@ -160,10 +190,10 @@ void loop::post(void (*task)(void*), void* argument) {
 void loop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
 
 std::unique_ptr<loop::watch> loop::on_readable(int fd, std::function<void()> call) {
-  return std::make_unique<asio_watch>(impl_->io, fd, wait_type::wait_read, std::move(call));
+  return std::make_unique<asio_watch>(impl_->find(fd), wait_type::wait_read, std::move(call));
 }
 std::unique_ptr<loop::watch> loop::on_writable(int fd, std::function<void()> call) {
-  return std::make_unique<asio_watch>(impl_->io, fd, wait_type::wait_write, std::move(call));
+  return std::make_unique<asio_watch>(impl_->find(fd), wait_type::wait_write, std::move(call));
 }
 std::unique_ptr<loop::timer> loop::make_timer(std::function<void()> call) {
   return std::make_unique<asio_timer>(impl_->io, std::move(call));

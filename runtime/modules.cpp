@@ -245,7 +245,8 @@ void inherit_peer_modules() {
   auto& t = table();
   std::lock_guard lock(t.mutex);
   peers().clear();
-  for (const module& known : t.known) peers().push_back({true, known});
+  // Looked for as well: one that was known once may have been unloaded since.
+  for (const module& known : t.known) peers().push_back(find_here(known.info));
 }
 
 void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited) {

@@ -147,6 +147,15 @@ std::optional<std::vector<pid_t>> read_children(int file) {
   return found;
 }
 
+pid_t pid_behind(pid_t owner, int fd) noexcept try {
+  const auto text = read_file("/proc/" + std::to_string(owner) + "/fdinfo/" + std::to_string(fd));
+  if (!text) return 0;
+  const std::size_t at = text->find("\nPid:");
+  return at == std::string::npos ? 0 : std::atoi(text->c_str() + at + 5);
+} catch (const std::bad_alloc&) {
+  return 0;
+}
+
 int count_threads() noexcept try {
   int count = 0;
   each_number_in("/proc/self/task", [&](pid_t) { ++count; });

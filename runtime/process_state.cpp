@@ -5,12 +5,14 @@
 
 #include <atomic>
 
+#include "runtime/child_main.hpp"
+#include "runtime/child_process.hpp"
 #include "runtime/modules.hpp"
 
 namespace carom::runtime {
 namespace {
 
-child_hooks& registered_hooks() {
+child_hooks& registered_worker_hooks() {
   static child_hooks hooks;
   return hooks;
 }
@@ -39,11 +41,15 @@ process_state& process_state::instance() {
 void process_state::start_fork_server() {
   if (server && !server->contact_lost()) return;
   scan_modules();
-  server_modules = module_count();
-  server = fork_server::start(registered_hooks());
+  const std::size_t known = module_count();
+  server = fork_server::start(current_child_hooks());
+  server_modules = known;
 }
 
-void set_child_hooks(child_hooks hooks) { registered_hooks() = hooks; }
-child_hooks current_child_hooks() { return registered_hooks(); }
+void set_worker_hooks(child_hooks hooks) { registered_worker_hooks() = hooks; }
+child_hooks worker_hooks() { return registered_worker_hooks(); }
+child_hooks current_child_hooks() {
+  return {registered_worker_hooks().boot, &run_child, forkserver_preload()};
+}
 
 }  // namespace carom::runtime

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 
@@ -9,10 +10,11 @@
 
 namespace carom::runtime {
 
+class child_process;
 class host_runtime;
 
-/// All that this library keeps for the process: the fork server, and the runtime while pools live.
-/// A forked copy starts with an empty one.
+/// All that this library keeps for the process: the fork server, the runtime while pools or
+/// processes live, the processes. A forked copy starts with an empty one.
 struct process_state {
   static process_state& instance();
 
@@ -29,10 +31,18 @@ struct process_state {
   std::condition_variable loop_ended;
   /// One more for each worker of any pool.
   std::uint64_t next_worker_id = 1;
+  /// Keeps a runtime for a moment after its last user: the next one may come at once.
+  std::shared_ptr<host_runtime> lingering;
+
+  std::mutex children_mutex;
+  /// Processes that have been started and have not ended, by the ids of their forks.
+  std::map<std::uint64_t, std::shared_ptr<child_process>> children;
 };
 
-/// What this process's children run; said once by the layer above, before the fork server starts.
-void set_child_hooks(child_hooks hooks);
+/// What makes a worker of a child: said once by the layer above, before main.
+void set_worker_hooks(child_hooks hooks);
+child_hooks worker_hooks();
+/// What this process's children run.
 child_hooks current_child_hooks();
 
 }  // namespace carom::runtime

@@ -56,6 +56,12 @@ class result_producer {
     return true;
   }
 
+  /// Takes back the frame that was written last and not shown to the host yet.
+  void take_back() {
+    --tail_;
+    bytes_.take_back(tail_ == head_ ? 0 : ends_[(tail_ - 1) % ring_slots]);
+  }
+
   /// Whether the host has freed anything since the last `write`.
   bool room_changed() const {
     return page_->header.result_head.load(std::memory_order_seq_cst) != head_;

@@ -141,6 +141,10 @@ bool has_soft_signal() noexcept {
   return ::sigaction(SIGUSR1, nullptr, &now) == 0 && now.sa_handler == &on_soft_signal;
 }
 
+void remove_soft_signal() noexcept {
+  if (has_soft_signal()) ::signal(SIGUSR1, SIG_DFL);
+}
+
 }  // namespace carom::runtime
 
 namespace carom {

@@ -84,7 +84,7 @@ std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::
   if (!payload.has_descriptors()) return tasks_.write(frame);
   frame.flags |= flag_descriptors;
   const auto position = tasks_.write(frame);
-  if (!position || send_descriptors(frame.task_id, *payload.find_descriptors())) return position;
+  if (!position || send_descriptors(*position, *payload.find_descriptors())) return position;
   tasks_.revoke(*position);  // not shown yet: the worker skips it
   return std::nullopt;
 }

@@ -18,8 +18,10 @@
 #include "runtime/chunk_pace.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/crash_report.hpp"
+#include "runtime/kept_mapping.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
+#include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
 #include "runtime/worker_identity.hpp"
 #include "runtime/worker_limits.hpp"
@@ -176,6 +178,8 @@ class worker_session::running_chunk final : public detail::chunk_run {
 };
 
 void worker_session::rehearse() {
+  inherit_peer_modules();
+  prepare_process();
   auto [host, worker] = channel::make_pair();
   const unique_fd memory = make_shared_memory("carom-rehearsal", sizeof(worker_page));
   setup_message setup;
@@ -189,8 +193,6 @@ void worker_session::rehearse() {
     return;
   setup = unpack_message<setup_message>(received.bytes);
   const mapping page(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
-  inherit_peer_modules();
-  prepare_process();
   (void)steady_ns();
   (void)running().task_id.load();
   ::dup3(worker.fd(), host.fd(), O_CLOEXEC);
@@ -208,6 +210,7 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules, setup_.inherited_modules);
+  own_process::become(setup_.origin);
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   prepare_process();
@@ -238,6 +241,7 @@ void worker_session::receive_setup() {
 }
 
 void worker_session::start() {
+  own_process::instance().run_after_fork();
   if (setup_.has_initializer || !setup_.rlimits.empty() || setup_.nice != 0 ||
       !setup_.cpu_affinity.empty()) {
     try {
@@ -290,7 +294,7 @@ void worker_session::run_tasks() {
     const std::int64_t now = steady_ns();
     note_time(now);
     const task_slot* slot = tasks_->claim(now, [this](const task_slot& skipped) {
-      if (skipped.flags & flag_descriptors) descriptors_of(skipped.task_id);
+      if (skipped.flags & flag_descriptors) descriptors_of(tasks_->position());
     });
     if (!slot) break;
     last_start_ = now;
@@ -352,7 +356,10 @@ void worker_session::run(const task_slot& slot) {
   try {
     const auto payload = payload_of(slot);
     detail::descriptor_list descriptors;
-    if (slot.flags & flag_descriptors) descriptors = descriptors_of(slot.task_id);
+    if (slot.flags & flag_descriptors)
+      descriptors = descriptors_of(tasks_->position());
+    else
+      kept_mapping::drop();
     const detail::descriptor_scope in_reach(&descriptors);
     const auto entry = detail::resolve_code({slot.module, slot.offset});
     if (slot.flags & flag_chunk)
@@ -367,7 +374,10 @@ void worker_session::run(const task_slot& slot) {
   finish();
   end_soft_limits();
   running().task_id.store(0, std::memory_order_relaxed);
-  if (setup_.max_memory != 0) weigh();
+  if (setup_.max_memory != 0) {
+    kept_mapping::drop();
+    weigh();
+  }
   tasks_->leave();
   publish(last, result_);
   result_.clear();
@@ -448,6 +458,7 @@ bool worker_session::wait() {
     if (!tasks_->empty()) return true;
     ::sched_yield();
   }
+  kept_mapping::drop();
   while (!leaving_) {
     set_waits(worker_wait::tasks);
     const bool work = !tasks_->empty();

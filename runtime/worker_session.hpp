@@ -82,7 +82,8 @@ class worker_session final : worker_segments::requests {
   std::optional<result_producer> results_;
   worker_segments segments_{*this};
   detail::blob result_{&segments_};
-  /// Descriptors that came ahead of tasks, by their ids.
+  /// Descriptors that came ahead of tasks, by their positions: a task that was taken back may come
+  /// here again.
   std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
   std::uint32_t messages_seen_ = 0;
   std::uint64_t last_segment_ = 0;

@@ -17,6 +17,8 @@ std::optional<worker_message_kind> kind_of(std::span<const std::byte> message) {
     case worker_message_kind::forget:
     case worker_message_kind::module:
     case worker_message_kind::leave:
+    case worker_message_kind::exec:
+    case worker_message_kind::process:
     case worker_message_kind::descriptors:
     case worker_message_kind::results:
     case worker_message_kind::ready:

@@ -21,6 +21,8 @@ enum class worker_message_kind : std::uint8_t {
   forget,     // a segment that will not be used again
   module,     // a library that was loaded later
   leave,      // finish and exit
+  exec,       // descriptors: a binary, and the channel's end for the process that it becomes
+  process,    // descriptor: perhaps the packed message where it is too long; not a worker
   // either way
   descriptors,  // descriptors that go with a task's arguments or result, ahead of its frame
   // worker to host
@@ -52,13 +54,67 @@ struct rlimit_record {
   }
 };
 
+/// Where a function lies, by the sender's list of modules.
+struct code_record {
+  std::uint64_t module = 0;
+  std::uint64_t offset = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& module& offset;
+  }
+};
+
+/// What a worker or process is, and what it inherits from the process that started it.
+struct origin_record {
+  std::string name;
+  std::string identity;  // "1:2": the second child of the first
+  bool daemon = false;
+  std::int32_t parent = 0;  // who started it, not the fork server
+  std::string parent_name;
+  std::string authkey;
+  std::int32_t start_method = 0;  // of what it starts itself
+  std::vector<code_record> after_fork;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& name& identity& daemon& parent& parent_name& authkey& start_method& after_fork;
+  }
+};
+
+/// The function that is a process's life, and its arguments.
+struct process_message {
+  origin_record origin;
+  std::int32_t log_level = 0;
+  std::vector<module_record> modules;
+  code_record entry;
+  std::string arguments;
+  std::uint32_t descriptor_messages = 0;  // that follow this one
+  bool answers = false;                   // says that it has begun, or why not
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& origin& log_level& modules& entry& arguments& descriptor_messages& answers;
+  }
+};
+
+struct exec_message {
+  std::string name;  // argv[0]
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& name;
+  }
+};
+
 /// What a worker must know before its first task.
 struct setup_message {
+  origin_record origin;
   std::uint64_t worker_id = 0;
   std::int32_t index = 0;
   std::string pool_name;
   std::int32_t log_level = 0;
-  std::int64_t linger_ns = 0;  // how long to look for the next task before sleeping
+  std::int64_t linger_ns = 0;           // how long to look for the next task before sleeping
   std::uint64_t inherited_modules = 0;  // those before `modules`, which the worker was born with
   std::vector<module_record> modules;
   bool has_initializer = false;
@@ -77,8 +133,8 @@ struct setup_message {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar& worker_id& index& pool_name& log_level& linger_ns& inherited_modules& modules& has_initializer&
-        initializer_module& initializer_offset& initializer_arguments;
+    ar& origin& worker_id& index& pool_name& log_level& linger_ns& inherited_modules& modules;
+    ar& has_initializer& initializer_module& initializer_offset& initializer_arguments;
     ar& has_exit_call& exit_module& exit_offset& exit_arguments& weighed& max_memory& rlimits& nice&
         cpu_affinity;
   }
@@ -104,8 +160,8 @@ struct ticket_message {
   }
 };
 
-/// Which descriptors come with this message, in their order, and for what: a task's id (to the
-/// worker), a task's position (to the host), or one of the keys below.
+/// Which descriptors come with this message, in their order, and for what: the position of a
+/// task in the worker's ring, or one of the keys below.
 struct descriptors_message {
   static constexpr std::uint64_t initializer_key = UINT64_MAX;
   static constexpr std::uint64_t exit_key = UINT64_MAX - 1;

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <carom/call.hpp>
+#include <carom/cpu_count.hpp>
 #include <carom/export.hpp>
+#include <carom/start_method.hpp>
 #include <carom/task_options.hpp>
 #include <chrono>
 #include <cstddef>
@@ -16,23 +18,11 @@
 
 namespace carom {
 
-/// How workers are made (billiard: contexts "forkserver" and "fork").
-enum class start_method {
-  /// From the fork server, which `carom::init` started before there were threads.
-  forkserver,
-  /// Straight from the host: workers see its memory of that moment. Risky when the host has
-  /// threads; logs one warning then.
-  fork
-};
-
 /// What a full pool does with one task more.
 enum class overflow {
   block,  ///< the submitting thread waits for room
   reject  ///< queue_full is thrown
 };
-
-/// How many CPUs this process may use: its affinity mask and its cgroup's quota, at least 1.
-CAROM_API int cpu_count();
 
 /// How long to wait before a dead worker is replaced. The first death of a series is followed by
 /// `initial`, each other by `multiplier` times the wait before, up to `max`.
@@ -100,7 +90,7 @@ struct process_event {
 struct pool_options {
   /// Number of worker processes, 1 to 4096. By default one for each usable CPU.
   int processes = cpu_count();
-  carom::start_method start_method = start_method::forkserver;
+  carom::start_method start_method = get_start_method();
   /// Run by each worker before its first task (billiard: initializer, initargs). One that throws
   /// counts as a worker's death before it was ready.
   std::optional<packed_call> initializer{};

@@ -30,9 +30,14 @@ extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, st
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
                                                std::size_t max_size, unsigned seed) {
   if (seed % 256 != 0) return LLVMFuzzerMutate(data, size, max_size);
-  setup_message whole{.worker_id = 7, .index = 1, .pool_name = "a pool", .log_level = 2};
+  setup_message whole{.origin = {.name = "pool-1", .parent = 4},
+                      .worker_id = 7,
+                      .index = 1,
+                      .pool_name = "a pool",
+                      .log_level = 2};
   whole.modules.resize(seed / 256 % 3, {"0123456789abcdef", "/usr/lib/library.so"});
   whole.initializer_arguments.resize(seed / 1024 % 100);
+  whole.origin.after_fork.resize(seed / 4096 % 3);
   const auto packed = pack_message(worker_message_kind::setup, whole);
   if (packed.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
   std::ranges::copy(packed, reinterpret_cast<std::byte*>(data));
@@ -47,5 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   read_as<ticket_message>(message);
   read_as<need_segment_message>(message);
   read_as<module_record>(message);
+  read_as<process_message>(message);
+  read_as<exec_message>(message);
   return 0;
 }

@@ -14,6 +14,7 @@
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/helper_program.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
 
@@ -21,7 +22,9 @@ namespace {
 
 namespace board = carom::test::board;
 using carom::test::fork_servers_of;
+using carom::test::helper_program;
 using carom::test::repeatedly;
+using carom::test::running_helper;
 using carom::test::server_pids;
 using carom::test::signal_family;
 using carom::test::worker_roster;
@@ -112,7 +115,46 @@ void survive_kills_of(std::vector<pid_t server_pids::*> victims) {
   })) << "both servers are there again";
 }
 
+/// Loses keeper and forker at the same instant while tasks run and wait. Ends in 0 if all of them
+/// end and the pool says why it has.
+const helper_program host_without_servers("host_without_servers", [](const auto&) {
+  carom::set_log(std::make_shared<spdlog::logger>("silent"));
+  carom::pool pool({.processes = 2, .restarts = {.max_restarts = 1'000'000}});
+  std::vector<carom::async_result<pid_t>> results;
+  for (int i = 0; i < 10; ++i) results.push_back(pool.apply_async(tasks::hold, 0u, 1u));
+  board::wait(0, 2);
+  const server_pids servers = fork_servers_of(::getpid());
+  for (const int signal : {SIGSTOP, SIGKILL})
+    for (const pid_t server : {servers.keeper, servers.forker})
+      if (!signal_family(::getpid(), server, signal)) return 1;
+  int ended = 0;
+  for (const auto& result : results) {
+    if (!result.wait(std::chrono::seconds(30))) return 2;
+    try {
+      result.get();
+    } catch (const carom::worker_lost&) {
+      ++ended;
+    } catch (const carom::restart_freq_exceeded& e) {
+      ended += std::string(e.what()).find("keeper") != std::string::npos;
+    }
+  }
+  if (ended != 10) return 3;
+  try {
+    pool.apply(tasks::nothing);
+    return 4;
+  } catch (const carom::pool_closed&) {
+  }
+  pool.close();
+  pool.join(std::chrono::seconds(30));
+  return carom::test::eventually([] { return carom::test::family_of(::getpid()).empty(); }) ? 0 : 5;
+});
+
 }  // namespace
+
+TEST_F(Chaos, both_servers_killed_at_once_end_the_pool) {
+  running_helper host(host_without_servers);
+  EXPECT_EQ(host.wait(), std::optional(0)) << "its wait status";
+}
 
 TEST_F(Chaos, workers_killed_fifty_times_a_second) {
   worker_roster roster;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -185,6 +186,37 @@ TEST_F(Loop, TwoWatchesShareADescriptorsTwoDirections) {
     writable.reset();
   });
   run();
+}
+
+TEST_F(Loop, OneDescriptorIsWatchedForBothDirections) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const unique_fd here(ends[0]), there(ends[1]);
+  std::unique_ptr<loop::watch> readable, writable;
+  int writables = 0;
+  readable = loop_.on_readable(here.get(), [&] {
+    readable.reset();
+    // The other watch goes on without it, and so does one made anew.
+    writable = loop_.on_writable(here.get(), [&] {
+      if (++writables == 2) return loop_.stop();
+      writable.reset();
+      readable = loop_.on_readable(here.get(), [&] {
+        char byte = 0;
+        ASSERT_EQ(::read(here.get(), &byte, 1), 1);
+        readable.reset();
+        writable = loop_.on_writable(here.get(), [&] {
+          ++writables;
+          loop_.stop();
+        });
+      });
+    });
+  });
+  writable = loop_.on_writable(here.get(), [&] {
+    ASSERT_EQ(::write(there.get(), "x", 1), 1);
+    writable.reset();
+  });
+  run();
+  EXPECT_EQ(writables, 2);
 }
 
 TEST_F(Loop, ADescriptorIsFreeOnceItsWatchIsGone) {

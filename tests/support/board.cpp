@@ -41,6 +41,7 @@ void open(int fd) {
 int fd() { return memory; }
 
 void reset() {
+  if (!words) open();  // a main that is not ours
   for (unsigned slot = 0; slot < slots; ++slot)
     if (words[slot] != 0) words[slot] = 0;
 }

@@ -30,9 +30,13 @@ void arg_8mib(run&);
 void echo_8mib(run&);
 // actor_rows.cpp
 void actor_request(run&);
+// queue_rows.cpp
+void queue(run&);
 // start_rows.cpp
 void pool_start(run&);
 void pool_start_64(run&);
+// process_rows.cpp
+void process_start(run&);
 // loss_rows.cpp
 void worker_lost(run&);
 // limit_rows.cpp
@@ -40,9 +44,16 @@ void limits(run&);
 void apply_limited(run&);
 void map_limited(run&);
 void recycle(run&);
+// lock_rows.cpp
+void lock(run&);
+// connection_rows.cpp
+void connection(run&);
 // footprint_rows.cpp
 void memory(run&);
 void idle(run&);
+// shared_rows.cpp
+void simple_queue(run&);
+void shared_buffer(run&);
 // scaling_rows.cpp
 void scaling(run&);
 

@@ -275,26 +275,32 @@ void torment_workers(carom::pool& pool, tally& books, double per_second, std::ui
   }
 }
 
-/// Kills keeper and forker in turn, known as the ancestors of workers.
-void torment_servers(carom::pool& pool, tally& books, double per_second, std::stop_token stop) {
+/// The process of ours that goes by that name; 0 if there is none, or two: a handover is under way.
+pid_t find_server(const std::string& name) {
+  pid_t found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string number = entry.path().filename();
+    if (!std::isdigit(static_cast<unsigned char>(number[0]))) continue;
+    std::string comm;
+    std::getline(std::ifstream(entry.path() / "comm"), comm);
+    if (comm != name || !is_ours(entry.path())) continue;
+    if (found != 0) return 0;
+    found = std::stoi(number);
+  }
+  return found;
+}
+
+/// Kills keeper and forker in turn, but never the last of them: both at once are more than a pool
+/// survives.
+void torment_servers(tally& books, double per_second, std::stop_token stop) {
   bool keeper = false;
   while (!stop.stop_requested()) {
     std::this_thread::sleep_for(std::chrono::duration<double>(1 / per_second));
-    for (const auto& worker : pool.workers()) {
-      try {
-        if (worker.pid == 0 || worker.state == carom::worker_state::dying) continue;
-        pid_t target = parent_of(worker.pid);
-        const pid_t above = parent_of(target);
-        if (target <= 1 || !is_ours("/proc/" + std::to_string(target))) continue;
-        if (keeper && above > 1 && is_ours("/proc/" + std::to_string(above))) target = above;
-        if (target == ::getpid() || ::kill(target, SIGKILL) != 0) continue;
-        ++books.server_kills;
-        keeper = !keeper;
-        break;
-      } catch (const std::exception&) {
-        // It has ended meanwhile.
-      }
-    }
+    const pid_t above = find_server("carom-keeper"), below = find_server("carom-forker");
+    if (above == 0 || below == 0) continue;
+    if (::kill(keeper ? above : below, SIGKILL) != 0) continue;
+    ++books.server_kills;
+    keeper = !keeper;
   }
 }
 
@@ -321,7 +327,7 @@ void soak_pool(const soak_options& chosen, tally& books) {
     });
     if (chosen.server_kills > 0)
       threads.emplace_back(
-          [&](std::stop_token stop) { torment_servers(pool, books, chosen.server_kills, stop); });
+          [&](std::stop_token stop) { torment_servers(books, chosen.server_kills, stop); });
     std::vector<std::thread> submitters;
     const auto until = clock::now() + std::chrono::seconds(chosen.seconds);
     for (std::uint64_t i = 0; i < 2; ++i)

@@ -4,10 +4,9 @@
 #include <carom/detail/chunk.hpp>
 #include <carom/detail/map_state.hpp>
 #include <carom/detail/task_node.hpp>
+#include <carom/detail/timeout.hpp>
 #include <carom/result.hpp>
-#include <chrono>
 #include <functional>
-#include <optional>
 #include <type_traits>
 
 namespace carom::detail {
@@ -24,17 +23,6 @@ CAROM_API void discard(task_node& node);
 /// Runs `f` once `node` is settled; logs what it throws.
 CAROM_API void then(task_node& node, std::function<void(std::function<void()>)> where,
                     std::function<void()> f);
-
-/// Saturates: a timeout of hours::max() is "for ever" and not an overflow.
-template <class Rep, class Period>
-std::optional<std::chrono::nanoseconds> to_nanoseconds(std::chrono::duration<Rep, Period> d) {
-  using std::chrono::duration;
-  constexpr double limit = 4e18;
-  const double ns = duration<double, std::nano>(d).count();
-  if (ns >= limit) return std::nullopt;
-  if (!(ns > 0)) return std::chrono::nanoseconds(0);
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(d);
-}
 
 template <class R>
 R decode_value(const task_node& node) {

@@ -30,8 +30,8 @@ struct chunk_state {
   std::uint64_t count = 0;
   std::uint64_t first = 0;  // the first item that has not been accounted for
   bool stop_at_error = true;
-  bool failed = false;  // some record is one
-  bool whole = false;   // the payload is the values of all items, without a record
+  bool failed = false;          // some record is one
+  bool whole = false;           // the payload is the values of all items, without a record
   task_node* parent = nullptr;  // null for imap; there until the last chunk has ended
   /// What came in more than one run; a chunk whose only run is its last needs none.
   std::unique_ptr<blob> records;

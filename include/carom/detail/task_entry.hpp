@@ -58,9 +58,12 @@ code_pointer naming_address([[maybe_unused]] const F& f, code_pointer entry) {
     return entry;
 }
 
+/// A handle that is moved in is given away: it is closed here once it has been packed.
 template <class P, class A>
 decltype(auto) as_travelling(A&& argument) {
-  if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
+  if constexpr (std::is_same_v<travelling_t<P>, A> && loads_whole<A>)
+    return travelling_t<P>(std::move(argument));
+  else if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
     return static_cast<const travelling_t<P>&>(argument);
   else if constexpr (!std::is_constructible_v<travelling_t<P>, A>)  // a span's vector
     return travelling_t<P>(std::ranges::begin(argument), std::ranges::end(argument));
@@ -76,23 +79,24 @@ void pack_arguments(blob& out, As&&... as) {
   (std::index_sequence_for<As...>{});
 }
 
+/// A function with its packed arguments, whatever becomes of what it returns.
 template <class F, class... As>
-struct single_task {
+struct bare_task {
   using invocation = invocation_of<F, As...>;
   using values = typename invocation::values;
-  using result = std::remove_cv_t<typename invocation::result>;
   static_assert(invocation::ok);  // with a sentence of its own
-  static_assert(check_result<result>::value);
 
-  static void run(std::span<const std::byte> in, blob& out) {
+  /// Unpacks both and hands them to `call`.
+  template <class Call>
+  static void run(std::span<const std::byte> in, Call call) {
     if constexpr (is_function_pointer_v<F>) {
       F f = function_codec<F>::unpack_pointer(in);
       values v = unpack<values>(in);
-      call(f, v, out);
+      call(f, v);
     } else if constexpr (is_stateless_v<F>) {
       F f{};
       values v = unpack<values>(in);
-      call(f, v, out);
+      call(f, v);
     } else {
       auto all =
           unpack<decltype(std::tuple_cat(std::declval<std::tuple<F>>(), std::declval<values>()))>(
@@ -100,13 +104,11 @@ struct single_task {
       std::apply(
           [&](F& f, auto&... rest) {
             values v(std::move(rest)...);
-            call(f, v, out);
+            call(f, v);
           },
           all);
     }
   }
-
-  static inline const task_type type{reinterpret_cast<code_pointer>(&run), typeid(F).name(), false};
 
  private:
   template <class Tuple>
@@ -116,13 +118,25 @@ struct single_task {
     }
     (std::make_index_sequence<std::tuple_size_v<Tuple>>{});
   }
+};
 
-  static void call(F& f, values& v, blob& out) {
-    if constexpr (std::is_void_v<result>)
-      invocation::call(f, v);
-    else
-      encode(out, static_cast<const result&>(invocation::call(f, v)));
+template <class F, class... As>
+struct single_task : bare_task<F, As...> {
+  using invocation = typename bare_task<F, As...>::invocation;
+  using values = typename bare_task<F, As...>::values;
+  using result = std::remove_cv_t<typename invocation::result>;
+  static_assert(check_result<result>::value);
+
+  static void run(std::span<const std::byte> in, blob& out) {
+    bare_task<F, As...>::run(in, [&](F& f, values& v) {
+      if constexpr (std::is_void_v<result>)
+        invocation::call(f, v);
+      else
+        encode(out, static_cast<const result&>(invocation::call(f, v)));
+    });
   }
+
+  static inline const task_type type{reinterpret_cast<code_pointer>(&run), typeid(F).name(), false};
 };
 
 }  // namespace carom::detail

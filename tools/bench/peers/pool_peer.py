@@ -49,6 +49,27 @@ def spin():
         pass
 
 
+def put_all(queue, count):
+    for i in range(count):
+        queue.put(i)
+
+
+def echo_numbers(far):
+    while True:
+        far.send(far.recv())
+
+
+def add_up(far):
+    count = far.recv()
+    far.send(sum(far.recv() for _ in range(count)))
+
+
+def send_payloads(far):
+    data = b"x" * PAYLOAD
+    while True:
+        far.send_bytes(data)
+
+
 def read_all(fd, count, seconds):
     data = b""
     while len(data) < count:
@@ -71,6 +92,17 @@ def end(pool):
             pass
         os.close(worker)
     ending.join()
+
+
+def produce(queue, count):
+    for i in range(count):
+        queue.put(i)
+
+
+def consume(queue, count, done):
+    for _ in range(count):
+        queue.get()
+    done.send_bytes(b"x")
 
 
 class Peer:
@@ -128,6 +160,22 @@ class Peer:
     def echo(self, count):
         return self.payload(echo, count)
 
+    def queue(self, count):
+        """Items a second from one process to another."""
+        self.close()
+        queue = self.module.Queue()
+        read, write = self.module.Pipe(False)
+        processes = [self.module.Process(target=consume, args=(queue, count, write)),
+                     self.module.Process(target=produce, args=(queue, count))]
+        start = clock()
+        for process in processes:
+            process.start()
+        read.recv_bytes()
+        passed = clock() - start
+        for process in processes:
+            process.join()
+        return count / passed
+
     def pool_start(self, workers):
         """A new pool and its first result."""
         self.close()
@@ -149,6 +197,16 @@ class Peer:
         passed = clock() - start
         end(pool)
         return passed * 1e6
+
+    def process_start(self, count):
+        """A process that does nothing, started and joined."""
+        self.close()
+        start = clock()
+        for _ in range(count):
+            process = self.module.Process(target=noop)
+            process.start()
+            process.join()
+        return (clock() - start) / count * 1e6
 
     def meet_all(self, pool, workers):
         results = [pool.apply_async(meet) for _ in range(workers)]
@@ -186,6 +244,69 @@ class Peer:
         end(pool)
         return times
 
+    def stream(self, queue, count):
+        """Items a second from a process of its own to this one."""
+        self.close()
+        producer = self.module.Process(target=put_all, args=(queue, count))
+        producer.start()
+        queue.get()
+        start = clock()
+        for _ in range(count - 1):
+            queue.get()
+        passed = clock() - start
+        producer.join()
+        return count / passed
+
+    def simple_queue(self, count):
+        return self.stream(self.module.SimpleQueue(), count)
+
+    def feeder_queue(self, count):
+        return self.stream(self.module.Queue(), count)
+
+    def with_other_end(self, body, measure):
+        """A pipe whose other end a process of its own has, which runs body."""
+        self.close()
+        near, far = self.module.Pipe()
+        process = self.module.Process(target=body, args=(far,))
+        process.start()
+        far.close()
+        try:
+            return measure(near)
+        finally:
+            near.close()
+            process.terminate()
+            process.join()
+
+    def connection_rtt(self, count):
+        def measure(near):
+            for i in range(count + 100):
+                if i == 100:
+                    start = clock()
+                near.send(i)
+                near.recv()
+            return (clock() - start) / count * 1e6
+        return self.with_other_end(echo_numbers, measure)
+
+    def connection_messages(self, count):
+        def measure(near):
+            near.send(count)
+            start = clock()
+            for _ in range(count):
+                near.send(1)
+            near.recv()
+            return count / (clock() - start)
+        return self.with_other_end(add_up, measure)
+
+    def connection_bytes(self, count):
+        def measure(near):
+            buffer = bytearray(PAYLOAD)
+            near.recv_bytes_into(buffer)
+            start = clock()
+            for _ in range(count):
+                near.recv_bytes()
+            return count * PAYLOAD / (clock() - start) / 1e9
+        return self.with_other_end(send_payloads, measure)
+
     def memory(self, workers):
         """Proportional set size of an idle worker that has run a task, in bytes."""
         self.close()
@@ -195,6 +316,24 @@ class Peer:
         size = sum(pss(pid) for pid in pids) / workers
         end(pool)
         return size
+
+    def lock_once(self, made, count):
+        """Acquires and releases what nobody else wants."""
+        acquire, release = made.acquire, made.release
+        start = clock()
+        for _ in range(count):
+            acquire()
+            release()
+        return (clock() - start) / count * 1e6
+
+    def lock(self, count):
+        return self.lock_once(self.module.Lock(), count)
+
+    def rlock(self, count):
+        return self.lock_once(self.module.RLock(), count)
+
+    def semaphore(self, count):
+        return self.lock_once(self.module.Semaphore(1), count)
 
     def idle(self, milliseconds):
         """Context switches per second of this process and its idle workers."""

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/queue_client.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <carom/errors.hpp>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "runtime/clock.hpp"
+#include "runtime/pidfd.hpp"
+#include "runtime/queue_item.hpp"
+#include "runtime/queue_memory.hpp"
+#include "runtime/queue_wait.hpp"
+
+// What a process does with a queue: puts, gets, asks. How its threads wait is in queue_wait.hpp and
+// queue_client_wait.cpp.
+namespace carom::runtime {
+
+using detail::queue_received;
+using detail::queue_wait;
+using serialization::pack_queue_message;
+using serialization::queue_message;
+
+namespace {
+
+/// A host that does not answer for so long is stopped.
+constexpr std::chrono::seconds most_patience{60};
+/// How old the knowledge may be that the host lives, where nothing else would tell.
+constexpr std::int64_t check_every_ns = 1'000'000;
+
+unique_fd make_nudge() {
+  unique_fd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!made) throw std::system_error(errno, std::system_category(), "eventfd");
+  return made;
+}
+
+}  // namespace
+
+queue_client::queue_client(const ends& its)
+    : queue_client(its, channel::make_pair(),
+                   make_shared_memory("carom-queue-page", sizeof(queue_page))) {}
+
+queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, unique_fd memory)
+    : ends_(its),
+      channel_(std::move(pair.first)),
+      nudge_(make_nudge()),
+      memory_(memory.get(), sizeof(queue_page), mapping::access::read_write),
+      page_(reinterpret_cast<queue_page*>(memory_.data())),
+      items_(page_->rings),
+      puts_(page_->rings) {
+  page_->magic = queue_page_magic;
+  page_->puts.store(put_word{0, its.maxsize != 0 ? 0 : unbounded_grant}.word());
+  const unique_fd self = open_pidfd(::getpid());
+  if (!self) throw std::system_error(errno, std::system_category(), "pidfd_open");
+  struct stat status {};
+  ::fstat(channel_.fd(), &status);
+  channel_inode_ = status.st_ino;
+
+  const std::array<int, 3> fds{memory.get(), pair.second.fd(), self.get()};
+  channel door(unique_fd(::fcntl(its.door, F_DUPFD_CLOEXEC, 3)));
+  if (!door) throw std::system_error(errno, std::system_category(), "connecting to a queue");
+  if (!send_through(door, pack_queue_message({.kind = kind::knock}), fds))
+    throw process_error(host_is_gone());
+}
+
+queue_client::~queue_client() {
+  if (mark_.original()) {
+    (void)channel_.send(pack_queue_message({.kind = kind::leave}));
+    return;
+  }
+  // In a forked copy, where somebody may have closed what he took for private: only what is still
+  // the channel is closed.
+  struct stat status {};
+  unique_fd socket = channel_.release();
+  if (::fstat(socket.get(), &status) != 0 || status.st_ino != channel_inode_)
+    (void)socket.release();
+  (void)nudge_.release();
+}
+
+/// False if nobody is at the other end.
+bool queue_client::send_through(channel& to, const std::vector<std::byte>& bytes,
+                                std::span<const int> fds) {
+  const auto until = std::chrono::steady_clock::now() + most_patience;
+  for (;;) {
+    const std::error_code error = to.send(bytes, fds);
+    if (!error) return true;
+    const bool too_many = error == std::error_code(ETOOMANYREFS, std::system_category());
+    if (error == channel_errc::end_of_file) return false;
+    if (error != std::errc::operation_would_block && error != std::errc::no_buffer_space &&
+        error != std::errc::not_enough_memory && !too_many)
+      throw std::system_error(error, "sending to a queue");
+    if (std::chrono::steady_clock::now() >= until)
+      throw process_error("the queue's host does not answer: it is stopped, or overloaded");
+    wait_to_send(to.fd(), !too_many && error == std::errc::operation_would_block);
+  }
+}
+
+void queue_client::send(const queue_message& message, std::span<const int> fds) {
+  if (send_through(channel_, pack_queue_message(message), fds)) return;
+  broken_ = host_is_gone();
+  expect_usable();
+}
+
+void queue_client::expect_usable() const {
+  if (!broken_.empty()) throw process_error(broken_);
+}
+
+void queue_client::expect_open() const {
+  if (closed_)
+    throw process_error(
+        "this process has closed the queue: it puts nothing more; close() belongs behind the last "
+        "put");
+}
+
+/// The host may have died without a word while it was awake, when nobody rings it.
+void queue_client::check_host() {
+  const std::int64_t now = steady_ns();
+  if (now - checked_ns_ < check_every_ns) return;
+  checked_ns_ = now;
+  std::array<pollfd, 2> looked{{{channel_.fd(), 0, 0}, {ends_.host_pidfd, POLLIN, 0}}};
+  if (::poll(looked.data(), looked.size(), 0) <= 0) return;
+  if (looked[0].revents) receive_all(false);
+  if (looked[1].revents && broken_.empty()) broken_ = host_is_gone();
+}
+
+void queue_client::ring_host() {
+  auto& armed = page_->rings.header.host_armed;
+  if (armed.load(std::memory_order_seq_cst) == 0 || armed.exchange(0) == 0) return;
+  // If the host's queue is full it has messages to wake for.
+  if (channel_.send(pack_queue_message({.kind = kind::look})) == channel_errc::end_of_file)
+    broken_ = host_is_gone();
+}
+
+// --- put -----------------------------------------------------------------------------------------
+
+/// An item on its way into the ring.
+struct queue_client::outgoing {
+  queue_client* self;
+  const detail::blob* item;
+  result_frame frame{};
+  bool ahead = false;  // has what goes ahead of it
+  bool sent = false;   // that has been sent
+
+  outgoing(queue_client* by, const detail::blob& what) : self(by), item(&what) {
+    if (what.segment() || what.size() > largest_inline) {
+      frame.flags |= flag_segment;
+      frame.length = what.size();
+    } else {
+      frame.payload = what.bytes();
+    }
+    if (what.has_descriptors()) frame.flags |= flag_descriptors;
+    ahead = frame.flags != 0;
+    if (ahead) frame.first = ++self->last_key_;
+  }
+  ~outgoing() {
+    if (sent)
+      (void)self->channel_.send(pack_queue_message({.kind = kind::forget, .id = frame.first}));
+  }
+};
+
+queue_client::put_outcome queue_client::try_put(outgoing& what) {
+  if (put_word::of(page_->puts.load(std::memory_order_acquire)).left() == 0)
+    return put_outcome::no_room;
+  if (!puts_.write(what.frame)) return put_outcome::ring_full;
+  if (what.ahead && !what.sent) {
+    try {
+      send_ahead(what);
+    } catch (...) {
+      puts_.take_back();
+      throw;
+    }
+  }
+  if (!commit()) {
+    puts_.take_back();
+    return put_outcome::no_room;
+  }
+  what.sent = false;  // it has gone
+  ++position_;
+  ring_host();
+  return put_outcome::put;
+}
+
+/// Shows the host the item that was written, unless the host has taken the room back.
+bool queue_client::commit() {
+  std::uint64_t found = page_->puts.load(std::memory_order_acquire);
+  for (;;) {
+    const put_word now = put_word::of(found);
+    if (now.left() == 0) return false;
+    if (page_->puts.compare_exchange_weak(found, put_word{now.tail + 1, now.limit}.word(),
+                                          std::memory_order_seq_cst))
+      return true;
+  }
+}
+
+void queue_client::send_ahead(outgoing& what) {
+  std::vector<detail::descriptor_list::entry> all;
+  if (what.item->has_descriptors())
+    all.assign(what.item->find_descriptors()->entries().begin(),
+               what.item->find_descriptors()->entries().end());
+  unique_fd copied;
+  if (what.frame.flags & flag_segment) {
+    int memory = -1;
+    if (what.item->segment()) {
+      memory = queue_memory::descriptor(what.item->segment());
+    } else {
+      copied = copy_out(what.item->bytes());
+      memory = copied.get();
+    }
+    all.push_back({serialization::payload_ticket, memory});
+  }
+  what.sent = true;
+  for (std::size_t at = 0; at < all.size(); at += channel::max_fds) {
+    queue_message told{.kind = kind::descriptors, .id = what.frame.first};
+    std::vector<int> fds;
+    for (std::size_t i = at; i < std::min(all.size(), at + channel::max_fds); ++i) {
+      told.tickets.push_back(all[i].ticket);
+      fds.push_back(all[i].fd);
+    }
+    send(told, fds);
+  }
+}
+
+bool queue_client::put(const detail::blob& item, const queue_wait& until) {
+  lock held(mutex_);
+  expect_open();
+  check_host();
+  outgoing what(this, item);
+  put_outcome last = put_outcome::put;
+  const auto ready = [&] {
+    expect_open();
+    expect_usable();
+    last = try_put(what);
+    return last == put_outcome::put;
+  };
+  if (!until.now) {
+    return wait(held, deadline_of(until), ends_.maxsize ? &page_->room_wants : nullptr, false,
+                ready);
+  }
+  while (!ready()) {
+    if (last == put_outcome::no_room) {
+      if (request(held, kind::room, patience(), true).value_or(0) == 0) return false;
+      continue;
+    }
+    // That the ring is full says nothing of the queue.
+    const bool moved = wait(held, patience(), nullptr, true,
+                            [&] { return ready() || last == put_outcome::no_room; });
+    if (moved && last == put_outcome::put) return true;
+    if (!moved) throw process_error("the queue's host does not answer: it is stopped");
+  }
+  return true;
+}
+
+// --- get -----------------------------------------------------------------------------------------
+
+bool queue_client::try_get(queue_received& into) {
+  const task_slot* slot = items_.claim(0, [this](const task_slot& skipped) {
+    if (!(skipped.flags & (flag_segment | flag_descriptors))) return;
+    receive_all(false);
+    kept_.erase(skipped.task_id);
+  });
+  if (!slot) return false;
+  struct leave {
+    queue_client* self;
+    ~leave() {
+      self->items_.leave();
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+      auto& armed = self->page_->takes_armed;
+      if (armed.load(std::memory_order_seq_cst) == 0 || armed.exchange(0) == 0) return;
+      (void)self->channel_.send(pack_queue_message({.kind = kind::look}));
+    }
+  } const at_the_end{this};
+  read_item(*slot, into);
+  return true;
+}
+
+void queue_client::read_item(const task_slot& slot, queue_received& into) {
+  const std::uint32_t flags = slot.flags;
+  const std::uint64_t key = slot.task_id, length = slot.length;
+  kept came;
+  if (flags & (flag_segment | flag_descriptors)) {
+    receive_all(false);
+    if (auto found = kept_.find(key); found != kept_.end()) {
+      came = std::move(found->second);
+      kept_.erase(found);
+    }
+  }
+  into.descriptors = std::move(came.descriptors);
+  if (!(flags & flag_segment)) {
+    const auto payload = items_.payload(slot);
+    if (!payload) throw process_error("the queue's host has delivered what cannot be");
+    into.local.assign(*payload);
+    return;
+  }
+  if (!came.memory || !is_sealed_memory(came.memory.get(), length) || length == 0)
+    throw encoding_error(
+        "a large item of a queue was lost on its way: a process had no free descriptor; close "
+        "some, or raise RLIMIT_NOFILE");
+  auto memory = std::make_shared<mapping>(came.memory.get(), length, mapping::access::read);
+  into.large = {memory->data(), length};
+  into.hold = std::move(memory);
+}
+
+bool queue_client::get(queue_received& into, const queue_wait& until) {
+  lock held(mutex_);
+  const auto ready = [&] {
+    if (try_get(into)) return true;
+    expect_usable();
+    return false;
+  };
+  if (!until.now && !closed_) {
+    bool alone = false;
+    const bool in_time = wait(held, deadline_of(until), &page_->item_wants, false, [&] {
+      alone = false;
+      return ready() || (alone = closed_);
+    });
+    if (!alone) return in_time;
+  }
+  while (!ready())
+    if (request(held, kind::take, patience(), true).value_or(0) == 0) {
+      if (until.now) return false;
+      throw process_error(
+          "this process has closed the queue and nothing is in it: it would wait for others");
+    }
+  return true;
+}
+
+// --- the rest ------------------------------------------------------------------------------------
+
+std::uint64_t queue_client::ask(kind what) {
+  lock held(mutex_);
+  const auto answer = request(held, what, patience(), true);
+  if (!answer) throw process_error("the queue's host does not answer: it is stopped");
+  return *answer;
+}
+
+bool queue_client::join(const queue_wait& until) {
+  lock held(mutex_);
+  const deadline in_time = deadline_of(until);
+  const auto left = request(held, kind::unfinished, patience(), true);
+  if (!left) throw process_error("the queue's host does not answer: it is stopped");
+  if (*left == 0) return true;
+  return request(held, kind::join, in_time, false).has_value();
+}
+
+/// The answer; nothing if the time is up.
+std::optional<std::uint64_t> queue_client::request(lock& held, kind what, deadline until,
+                                                   bool brief) {
+  struct pending {
+    queue_client* self;
+    std::uint64_t id;
+    bool forget;
+    ~pending() {
+      const auto it = self->answers_.find(id);
+      if (forget && !it->second && self->broken_.empty())
+        (void)self->channel_.send(pack_queue_message({.kind = kind::forget, .id = id}));
+      self->answers_.erase(it);
+    }
+  } const asked{this, ++last_request_, what == kind::join};
+  answers_[asked.id];
+  expect_usable();
+  send({.kind = what, .id = asked.id});
+  wait(held, until, nullptr, brief, [&] {
+    if (answers_[asked.id]) return true;
+    expect_usable();
+    return false;
+  });
+  return answers_[asked.id];
+}
+
+void queue_client::close() {
+  lock held(mutex_);
+  closed_ = true;
+  wake_all();
+}
+
+bool queue_client::flush(const queue_wait& until) {
+  lock held(mutex_);
+  if (!closed_)
+    throw process_error("join_thread() waits for a queue that is closed: call close() first");
+  return wait(held, deadline_of(until), nullptr, true, [&] {
+    if (page_->rings.header.result_head.load(std::memory_order_acquire) == position_) return true;
+    expect_usable();
+    return false;
+  });
+}
+
+queue_client::deadline queue_client::deadline_of(const queue_wait& until) {
+  if (!until.timeout) return std::nullopt;
+  return std::chrono::steady_clock::now() + *until.timeout;
+}
+
+std::string queue_client::host_is_gone() {
+  return "the queue's host is gone, and with it what was in the queue: the process that made the "
+         "queue must live as long as it is used";
+}
+
+queue_client::deadline queue_client::patience() {
+  return std::chrono::steady_clock::now() + most_patience;
+}
+
+}  // namespace carom::runtime

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <utility>
+
+#include "runtime/unique_fd.hpp"
+
+namespace carom::runtime {
+
+/// Sealed memory and its mapping. Unlike `mapping`, a forked copy inherits both, so that a handle
+/// that was made before the fork works in it.
+class shared_mapping {
+ public:
+  shared_mapping() = default;
+  /// New memory, all zeros. Throws std::system_error.
+  static shared_mapping make(const char* name, std::size_t size);
+  /// Memory that came from another process, whole. Throws encoding_error if it is smaller than
+  /// `least` bytes or could shrink under us; std::system_error.
+  static shared_mapping adopt(unique_fd fd, std::size_t least);
+
+  shared_mapping(shared_mapping&& other) noexcept
+      : fd_(std::move(other.fd_)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  shared_mapping& operator=(shared_mapping&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~shared_mapping();
+
+  int fd() const noexcept { return fd_.get(); }
+  std::byte* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+  /// Leaves the mapping where it is until the process ends.
+  void leak() noexcept { data_ = nullptr; }
+
+ private:
+  shared_mapping(unique_fd fd, std::size_t size);
+
+  unique_fd fd_;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// How many bytes sealed memory has, by the kernel's word. Throws encoding_error if `fd` is no
+/// memory that is sealed against shrinking and growing.
+std::size_t sealed_size(int fd);
+
+}  // namespace carom::runtime

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tests/queue/queue_support.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+
+namespace carom::test {
+
+forked::forked(const std::function<int()>& run) : pid_(::fork()) {
+  if (pid_ < 0) throw std::runtime_error("fork");
+  if (pid_ != 0) return;
+  int status = exit_of_exception;
+  try {
+    status = run();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "in a forked process: %s\n", e.what());
+  }
+  ::_exit(status);
+}
+
+forked::~forked() {
+  if (pid_ == 0) return;
+  kill();
+  (void)wait();
+}
+
+void forked::kill(int signal) const { ::kill(pid_, signal); }
+
+int forked::wait() {
+  int status = 0;
+  const pid_t pid = std::exchange(pid_, 0);
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace carom::test
