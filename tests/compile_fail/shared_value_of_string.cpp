@@ -1,4 +1,4 @@
-// expect: carom: a value or array in shared memory has to be trivially copyable.* shared_heap
+// expect: carom: a value or array in shared memory has to be trivially copyable, .*shared_heap
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/shared.hpp>
 #include <string>

@@ -72,9 +72,11 @@ class NestedTree {
   pid_t pid(unsigned level) const { return static_cast<pid_t>(board::get(level)); }
   pid_t keeper(unsigned level) const { return static_cast<pid_t>(board::get(keepers + level)); }
   pid_t forker(unsigned level) const { return static_cast<pid_t>(board::get(forkers + level)); }
-  /// What has come since, and lives.
+  /// What has come since, and lives; a server that took the place of one is none of them.
   std::vector<pid_t> members() const {
     auto all = whole_family();
+    const auto outer = servers_of_host(::getpid());
+    std::erase_if(all, [&](pid_t pid) { return pid == outer.keeper || pid == outer.forker; });
     std::erase_if(all, [&](pid_t pid) { return std::ranges::count(before_, pid) != 0; });
     return all;
   }

@@ -234,9 +234,9 @@ TEST_F(ForkServer, IsSilentAndAsleepWhenIdle) {
   forked_one();
   const auto switches = [](pid_t pid) {
     std::ifstream status{"/proc/" + std::to_string(pid) + "/status"};
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with("voluntary_ctxt_switches")) return line;
-    return std::string{};
+    std::string line;
+    while (std::getline(status, line) && !line.starts_with("voluntary_ctxt_switches")) continue;
+    return line;
   };
   const auto all = [&] {
     return switches(server_->keeper_pid()) + switches(server_->forker_pid());

@@ -58,10 +58,10 @@ code_pointer naming_address([[maybe_unused]] const F& f, code_pointer entry) {
     return entry;
 }
 
-/// A handle that is moved in is given away: it is closed here once it has been packed.
+/// What is moved in is given away: the handles in it are closed here once they have been packed.
 template <class P, class A>
 decltype(auto) as_travelling(A&& argument) {
-  if constexpr (std::is_same_v<travelling_t<P>, A> && loads_whole<A>)
+  if constexpr (std::is_same_v<travelling_t<P>, A> && !std::is_trivially_copyable_v<A>)
     return travelling_t<P>(std::move(argument));
   else if constexpr (std::is_same_v<travelling_t<P>, std::remove_cvref_t<A>>)
     return static_cast<const travelling_t<P>&>(argument);
