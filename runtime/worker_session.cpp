@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <carom/detail/exception_codec.hpp>
@@ -187,9 +188,10 @@ void worker_session::rehearse() {
   setup.cpu_affinity.push_back(0);
   const int fd = memory.get();
   message received;
+  std::byte first{};
   if (host.send(pack_message(worker_message_kind::setup, setup), std::span(&fd, 1)) ||
-      worker.receive(received, true) || received.fds.empty() ||
-      !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
+      ::recv(worker.fd(), &first, 1, MSG_PEEK) != 1 || worker.receive(received, true) ||
+      received.fds.empty() || !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
     return;
   setup = unpack_message<setup_message>(received.bytes);
   const mapping page(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
@@ -456,6 +458,7 @@ bool worker_session::wait() {
   ::fflush(nullptr);
   for (const std::int64_t until = steady_ns() + setup_.linger_ns; steady_ns() < until;) {
     if (!tasks_->empty()) return true;
+    if (messages_wait()) break;  // perhaps to leave
     ::sched_yield();
   }
   kept_mapping::drop();
