@@ -16,6 +16,7 @@ using verdict = supervisor_core::verdict;
 using worker_state = supervisor_core::worker_state;
 using testing::ElementsAre;
 using testing::Optional;
+using testing::UnorderedElementsAre;
 
 constexpr std::uint32_t first_window = 4;
 
@@ -76,6 +77,30 @@ TEST_F(Share, ManyTasksAreSharedEvenly) {
   submit(12);
   place();
   EXPECT_THAT(live(), ElementsAre(3, 3, 3, 3));
+}
+
+TEST_F(Share, ALongQueueOfTinyTasksWakesNoMoreWorkersThanItIsWorth) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 1'000);
+  submit(40);
+  place();
+  EXPECT_THAT(live(), UnorderedElementsAre(20, 20, 0, 0)) << "20 µs each";
+}
+
+TEST_F(Share, AShortQueueOfTinyTasksIsSharedEvenly) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 1'000);
+  submit(12);
+  place();
+  EXPECT_THAT(live(), ElementsAre(3, 3, 3, 3));
+}
+
+TEST_F(Share, ALongQueueOfLongTasksIsSharedEvenly) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 20'000);
+  submit(40);
+  place();
+  EXPECT_THAT(live(), ElementsAre(10, 10, 10, 10));
 }
 
 TEST_F(Share, NobodyIsAheadByMoreThanAFewTasksWhileNobodyKnowsHowLongTheyTake) {
