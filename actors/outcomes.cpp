@@ -52,6 +52,13 @@ void take_descriptors(blob& into, const runtime::result_frame& frame, runtime::w
     into.descriptors().merge(from.take_descriptors(frame.position));
 }
 
+/// The outcome takes the arguments' place.
+void put_in_place(task_node& task, std::span<const std::byte> bytes) {
+  // A large argument's segment is wanted back; otherwise its storage serves the result.
+  if (task.payload().segment() || bytes.size() > task.payload().capacity()) task.payload() = blob();
+  task.payload().assign(bytes);
+}
+
 }  // namespace
 
 bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::worker_link& from) {
@@ -62,10 +69,7 @@ bool take_payload(task_node& task, const runtime::result_frame& frame, runtime::
     take_descriptors(task.payload(), frame, from);
     return true;
   }
-  // A large argument's segment is wanted back; otherwise its storage serves the result.
-  if (task.payload().segment() || frame.payload.size() > task.payload().capacity())
-    task.payload() = blob();
-  task.payload().assign(frame.payload);
+  put_in_place(task, frame.payload);
   take_descriptors(task.payload(), frame, from);
   return true;
 }
@@ -90,12 +94,12 @@ bool take_last_items(task_node& node, const runtime::result_frame& frame,
   blob held;
   const auto bytes = bytes_of(frame, from, held);
   if (!bytes) return false;
-  // The whole chunk in one run: its record takes the arguments' place.
-  if (node.payload().segment()) node.payload() = blob();
-  node.payload().clear();
-  detail::append_chunk_record(node.payload(), {frame.first, frame.count, bytes->size(), 0, *bytes});
+  // The whole chunk in one run: its values take the arguments' place. A copy, where they lie in a
+  // segment: a map may have more chunks than a process may have mappings.
+  put_in_place(node, *bytes);
   take_descriptors(node.payload(), frame, from);
   chunk.first = chunk.count;
+  chunk.whole = true;
   return true;
 }
 
@@ -125,24 +129,29 @@ bool has_items_left(const task_node& node) {
 
 map_progress close_chunk(task_node& node) {
   chunk_state& chunk = *node.chunk();
-  if (const auto records = std::move(chunk.records)) node.payload() = std::move(*records);
-  const detail::task_ref parent = std::exchange(chunk.parent, {});
+  if (chunk.records) {
+    node.payload() = std::move(*chunk.records);
+    chunk.records.reset();
+  }
+  task_node* const parent = std::exchange(chunk.parent, nullptr);
   if (!parent) return {};
+  map_progress progress;
   detail::map_state& map = *parent->find_extra()->map;
-  --map.unsettled;
-  if (parent->settled()) return {};
-  if (map.stop_at_error && chunk.failed) {
+  if (chunk.failed && map.stop_at_error && !parent->settled()) {
     auto in = node.payload().bytes();
-    while (!in.empty()) {
+    while (!in.empty() && !progress.parent) {
       const chunk_record record = detail::next_chunk_record(in);
       if (!record.failed) continue;
       parent->payload().assign(record.bytes);
-      return {parent, outcome_kind::error};
+      parent->retain();
+      progress = {detail::task_ref(parent), outcome_kind::error};
     }
   }
   if (parent->discarded()) node.payload() = blob();
-  if (map.unsettled == 0) return {parent, outcome_kind::value};
-  return {};
+  if (map.unsettled.fetch_sub(1, std::memory_order_acq_rel) != 1) return progress;
+  detail::task_ref last(parent);
+  if (progress.parent || parent->settled()) return progress;
+  return {std::move(last), outcome_kind::value};
 }
 
 std::string task_label(const task_node& task) {

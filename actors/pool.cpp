@@ -223,32 +223,6 @@ std::shared_ptr<pool_handle> share(pool_handle& pool) { return pool.shared_from_
 
 void submit(pool_handle& pool, const task_ref& task) { pool.submit(task); }
 
-task_ref submit_chunks(pool_handle& pool, std::vector<task_ref> chunks, bool stop_at_error) {
-  static const task_type parent_type{nullptr, "carom::map", false};
-  task_ref parent(new task_node(parent_type, nullptr));
-  parent->set_id(next_task_id(), pool.id());
-  auto map = std::make_unique<map_state>();
-  map->stop_at_error = stop_at_error;
-  map->unsettled = chunks.size();
-  map->chunks = std::move(chunks);
-  const std::vector<task_ref>& all = map->chunks;
-  parent->extra().map = std::move(map);
-  if (all.empty()) {
-    parent->settle(outcome_kind::value);
-    return parent;
-  }
-  for (const task_ref& chunk : all) chunk->chunk()->parent = parent;
-  std::size_t sent = 0;
-  try {
-    for (; sent < all.size(); ++sent) pool.submit(all[sent]);
-  } catch (...) {
-    // Those that stay here must not keep the parent, which keeps them.
-    for (; sent < all.size(); ++sent) all[sent]->chunk()->parent = {};
-    throw;
-  }
-  return parent;
-}
-
 bool any_set(const task_options& o) noexcept {
   return o.on_start || o.on_timeout || !o.correlation_id.empty() || o.time_limit ||
          o.soft_time_limit || o.retry || o.priority != 0 || o.deadline;

@@ -16,6 +16,7 @@ namespace carom::detail {
 namespace {
 
 std::atomic<std::uint32_t> last_pool_id{0};
+std::atomic<std::uint64_t> last_task_id{0};
 
 /// Pools by id, for handles that outlive them. Never destroyed: results may be asked at the end.
 struct pool_list {
@@ -31,8 +32,7 @@ pool_list& all_pools() {
 }  // namespace
 
 std::uint64_t next_task_id() noexcept {
-  static std::atomic<std::uint64_t> last{0};
-  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  return last_task_id.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 pool_handle::pool_handle(const pool_options& options)
@@ -125,10 +125,7 @@ void pool_handle::tell_completion() noexcept {
 }
 
 void pool_handle::submit(const task_ref& task) {
-  if (!mark_.original())
-    throw pool_closed(
-        "this pool belongs to the process that this one was forked from: make a pool here");
-  if (refusing_.load(std::memory_order_relaxed)) throw_closed();
+  check_open();
   const std::size_t bytes = task->payload().size();
   if (room_.limited()) {
     if (!room_.try_enter(bytes)) {
@@ -139,17 +136,44 @@ void pool_handle::submit(const task_ref& task) {
   }
   task->set_id(next_task_id(), id_);
   task->retain();
-  switch (inbox_.push(task.get())) {
-    case submit_queue::pushed::quiet: return;
-    case submit_queue::pushed::ring:
-      if (const auto contact = reach(); contact.supervisor)
-        caf::anon_send(contact.supervisor, actors::drain_atom::value);
-      return;
-    case submit_queue::pushed::closed:
-      task->release();
-      if (room_.limited()) room_.leave(bytes);
-      throw_closed();
+  if (push(task.get(), task.get())) return;
+  task->release();
+  if (room_.limited()) room_.leave(bytes);
+  throw_closed();
+}
+
+std::size_t pool_handle::submit(std::span<const task_ref> tasks) {
+  if (room_.limited()) {
+    submit(tasks.front());
+    return 1;
   }
+  check_open();
+  std::uint64_t id = last_task_id.fetch_add(tasks.size(), std::memory_order_relaxed);
+  task_node* newest = nullptr;
+  for (const task_ref& task : tasks) {
+    task->set_id(++id, id_);
+    task->retain_unshared();
+    newest = submit_queue::chained(task.get(), newest);
+  }
+  if (push(newest, tasks.front().get())) return tasks.size();
+  for (const task_ref& task : tasks) task->release();
+  throw_closed();
+}
+
+void pool_handle::check_open() const {
+  if (!mark_.original())
+    throw pool_closed(
+        "this pool belongs to the process that this one was forked from: make a pool here");
+  if (refusing_.load(std::memory_order_relaxed)) throw_closed();
+}
+
+/// False if the pool has ended: then the references are still the caller's.
+bool pool_handle::push(task_node* newest, task_node* oldest) {
+  const auto found = inbox_.push(newest, oldest);
+  if (found == submit_queue::pushed::ring)
+    if (const auto contact = reach(); contact.supervisor)
+      caf::anon_send(contact.supervisor, actors::drain_atom::value);
+  return found != submit_queue::pushed::closed;
 }
 
 void pool_handle::throw_closed() const {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "runtime/admission.hpp"
@@ -35,6 +36,9 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
 
   /// Takes a reference of its own. Throws pool_closed, queue_full.
   void submit(const task_ref& task);
+  /// As many of `tasks`, which nobody else knows yet, as can be submitted in one go, at least one;
+  /// says how many. Throws as `submit`, none being taken then.
+  std::size_t submit(std::span<const task_ref> tasks);
   void close();
   void terminate();
   /// False if `timeout` passes first. Throws carom::error where waiting makes no sense.
@@ -80,6 +84,8 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
 
  private:
   [[noreturn]] void throw_closed() const;
+  void check_open() const;
+  bool push(task_node* newest, task_node* oldest);
 
   std::atomic<int> processes_;
   const overflow overflow_;

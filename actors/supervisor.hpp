@@ -174,6 +174,7 @@ class supervisor final : public caf::event_based_actor,
   std::shared_ptr<actor_runtime> runtime_;
   std::shared_ptr<detail::pool_handle> handle_;
   pool_options options_;
+  const int cpus_ = cpu_count();
   supervisor_core core_;
   std::vector<std::unique_ptr<seat>> seats_;
   std::unordered_map<std::uint64_t, index> places_;  // by worker id

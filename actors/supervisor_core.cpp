@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t busy_ns = 1'000'000;
 /// While nothing is known of how long tasks take.
 constexpr std::uint32_t first_window = 4;
+/// To wake a worker costs about as much as this much work, on both sides together.
+constexpr std::uint64_t worth_waking_ns = 20'000;
 /// Tasks that together take less are not worth stealing.
 constexpr std::uint64_t worth_stealing_ns = 200'000;
 
@@ -261,9 +263,14 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement(std::i
     hungry_.pop_front();
     const worker& next = workers_[giving_];
     if (!hungry(next) || next.tasks[next.tail % ring]) continue;
-    // Rounded down: the first tasks of a short queue begin first, each on a worker of its own. How
-    // many tokens there are is not known: one each.
-    const std::uint64_t fair = rate_.limited() ? 1 : pending_.size() / waiting;
+    // Rounded down: the first tasks of a short queue begin first, each on a worker of its own, and
+    // those who idle are all given some before anybody has a second turn. How many tokens there
+    // are is not known: one each.
+    const std::uint64_t others = next.live == 0 ? std::max(idle_, 1u) : waiting;
+    std::uint64_t fair = rate_.limited() ? 1 : pending_.size() / others;
+    // From a long queue of tiny tasks each gets enough to be woken for, and fewer are woken.
+    if (fair >= first_window && next.average_ns != 0)
+      fair = std::max(fair, worth_waking_ns / next.average_ns);
     share_ = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(fair, 1, std::max(window(next), next.live + 1) - next.live));
   }

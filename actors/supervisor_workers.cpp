@@ -49,7 +49,7 @@ void supervisor::start_worker(index place) {
   ++counts_.started_workers;
   if (seats_.size() <= place) seats_.resize(place + std::size_t{1});
   try {
-    seats_[place] = std::make_unique<seat>(place, id, make_setup(options_, id, place),
+    seats_[place] = std::make_unique<seat>(place, id, make_setup(options_, id, place, cpus_),
                                            runtime_->events(), *this);
     seats_[place]->watch.born_ns = runtime::steady_ns();
     for (const auto& [call, key] :

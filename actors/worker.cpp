@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "actors/worker.hpp"
 
-#include <unistd.h>
-
 #include <caf/all.hpp>
 #include <deque>
+#include <optional>
 
 #include "runtime/crash_report.hpp"
 #include "runtime/own_process.hpp"
@@ -15,18 +14,6 @@ namespace carom::actors {
 namespace {
 
 using work_atom = caf::atom_constant<caf::atom("work")>;
-
-/// An actor system without threads; made once in the forker, inherited by each worker.
-struct quiet_system {
-  struct config : caf::actor_system_config {
-    config() { set("scheduler.policy", caf::atom("testing")); }
-  };
-  config settings;
-  caf::actor_system system{settings};
-  pid_t owner = ::getpid();
-};
-
-quiet_system* inherited_system = nullptr;
 
 /// The worker's main thread as an execution unit.
 class main_thread final : public caf::execution_unit {
@@ -54,13 +41,13 @@ class main_thread final : public caf::execution_unit {
 /// The worker: told that there is work, it runs what its page holds.
 class worker final : public caf::event_based_actor {
  public:
-  worker(caf::actor_config& config, main_thread& unit, runtime::worker_session* session)
+  worker(caf::actor_config& config, main_thread& unit, runtime::worker_session** session)
       : event_based_actor(config), unit_(&unit), session_(session) {}
 
   const char* name() const override { return "carom.worker"; }
   caf::behavior make_behavior() override {
     return {[this](work_atom) {
-      if (session_) session_->run_tasks();
+      if (*session_) (*session_)->run_tasks();
     }};
   }
   void enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) override {
@@ -69,42 +56,60 @@ class worker final : public caf::event_based_actor {
 
  private:
   main_thread* unit_;
-  runtime::worker_session* session_;
+  runtime::worker_session** session_;
 };
 
-/// An actor that lives as a worker's does, up to its first message.
-void rehearse(caf::actor_system& system) {
-  main_thread unit(system);
-  caf::actor_config config{&unit};
-  const caf::actor self = system.spawn_class<worker, caf::no_spawn_options>(config, unit, nullptr);
-  unit.run();
-  caf::anon_send(self, work_atom::value);
-  unit.run();
-  caf::anon_send_exit(self, caf::exit_reason::kill);
-  unit.run();
+/// An actor system without threads, and the worker in it; made once in the forker, where it has
+/// nothing to do, and inherited by each worker.
+class inherited_worker {
+ public:
+  inherited_worker() {
+    settings_.set("scheduler.policy", caf::atom("testing"));
+    system_.emplace(settings_);
+    unit_.emplace(*system_);
+    caf::actor_config config{&*unit_};
+    self_ = system_->spawn_class<worker, caf::no_spawn_options>(config, *unit_, &session_);
+    work();
+  }
+
+  void serve(runtime::worker_session& session) {
+    session_ = &session;
+    while (session.wait()) work();
+  }
+  bool serves() const noexcept { return session_ != nullptr; }
+
+ private:
+  void work() {
+    caf::anon_send(self_, work_atom::value);
+    unit_->run();
+  }
+
+  caf::actor_system_config settings_;
+  std::optional<caf::actor_system> system_;
+  std::optional<main_thread> unit_;
+  caf::actor self_;
+  runtime::worker_session* session_ = nullptr;
+};
+
+/// A worker forked straight from the host has inherited none, and one that a worker has forked has
+/// one that is at work. Never destroyed: a worker leaves without.
+inherited_worker& fresh_worker() {
+  static inherited_worker* one = nullptr;
+  if (!one || one->serves()) one = new inherited_worker;
+  return *one;
 }
 
 void boot() {
   runtime::prepare_crash_reports();
-  if (!inherited_system) inherited_system = new quiet_system;
+  fresh_worker();
   runtime::worker_session::rehearse();
-  rehearse(inherited_system->system);
 }
 
 void run_worker(runtime::channel to_host) {
-  // A worker forked straight from the host has no such system, or one that is not its own.
-  if (!inherited_system) inherited_system = new quiet_system;
-  caf::actor_system& system = inherited_system->system;
+  inherited_worker& self = fresh_worker();
   runtime::worker_session session(std::move(to_host));
   session.start();
-  main_thread unit(system);
-  caf::actor_config config{&unit};
-  const caf::actor self = system.spawn_class<worker, caf::no_spawn_options>(config, unit, &session);
-  unit.run();
-  while (session.wait()) {
-    caf::anon_send(self, work_atom::value);
-    unit.run();
-  }
+  self.serve(session);
   session.finish_up();
   runtime::end_in_order();
   runtime::worker_session::leave(0);

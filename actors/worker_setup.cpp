@@ -4,6 +4,7 @@
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
 #include "runtime/own_process.hpp"
+#include "runtime/process_state.hpp"
 
 namespace carom::actors {
 namespace {
@@ -22,14 +23,14 @@ bool put_call(const std::optional<packed_call>& call, std::uint64_t& module, std
 }  // namespace
 
 serialization::setup_message make_setup(const pool_options& options, std::uint64_t worker_id,
-                                        std::uint32_t index) {
+                                        std::uint32_t index, int cpus) {
   serialization::setup_message setup;
   setup.worker_id = worker_id;
   setup.index = static_cast<std::int32_t>(index);
   setup.pool_name = options.name;
   setup.log_level = runtime::log_level();
   // Only workers that each have a CPU may look around on it before they sleep.
-  if (options.processes <= cpu_count()) setup.linger_ns = 20'000;
+  if (options.processes <= cpus) setup.linger_ns = 20'000;
   // First: they may bring a module that is not in the list yet.
   setup.has_initializer = put_call(options.initializer, setup.initializer_module,
                                    setup.initializer_offset, setup.initializer_arguments);
@@ -43,7 +44,9 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
   setup.cpu_affinity.assign(options.cpu_affinity.begin(), options.cpu_affinity.end());
   setup.origin = runtime::own_process::instance().origin_of_child();
   setup.origin.name = setup.origin.identity = options.name + "-" + std::to_string(index);
-  for (std::size_t i = 0; i < runtime::module_count(); ++i) {
+  if (options.start_method == start_method::forkserver)
+    setup.inherited_modules = runtime::process_state::instance().server_modules;
+  for (std::size_t i = setup.inherited_modules; i < runtime::module_count(); ++i) {
     const auto info = runtime::module_at(i);
     setup.modules.push_back({info.build_id, info.path});
   }

@@ -13,6 +13,7 @@
 #include <exception>
 #include <typeinfo>
 
+#include "runtime/crash_report.hpp"
 #include "runtime/executable.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
@@ -139,6 +140,8 @@ int run_function(channel to_host, const process_message& told) {
   identity() = {};
   running().task_id = 0;
   end_soft_limits();
+  remove_soft_signal();
+  remove_crash_report();
   process_pid = ::getpid();
   restart_log("carom-" + told.origin.name, told.log_level);
   std::vector<module_info> modules;

@@ -8,6 +8,7 @@
 #include <array>
 #include <boost/stacktrace/safe_dump_to.hpp>
 #include <cstdio>
+#include <utility>
 
 #include "runtime/modules.hpp"
 
@@ -19,6 +20,7 @@ constexpr std::array crashes{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 constexpr std::size_t stack_bytes = 64 * 1024;
 
 crash_report* report_here = nullptr;
+void* own_stack = nullptr;
 std::atomic<bool> crashed{false};
 
 /// Only what signal-safety(7) allows: the modules were listed beforehand.
@@ -47,13 +49,15 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
-void install_crash_report(crash_report& report) {
-  report_here = &report;
+void report_crashes_to(crash_report& report) { report_here = &report; }
+
+void install_crash_report() {
   void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return;
   const stack_t alternate{.ss_sp = stack, .ss_flags = 0, .ss_size = stack_bytes};
   ::sigaltstack(&alternate, nullptr);
+  own_stack = stack;
   struct sigaction action {};
   action.sa_sigaction = &on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
@@ -63,6 +67,20 @@ void install_crash_report(crash_report& report) {
     if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_DFL)
       ::sigaction(signal, &action, nullptr);
   }
+}
+
+void remove_crash_report() noexcept {
+  for (const int signal : crashes) {
+    struct sigaction now {};
+    if (::sigaction(signal, nullptr, &now) == 0 && now.sa_sigaction == &on_crash)
+      ::signal(signal, SIG_DFL);
+  }
+  stack_t stack{};
+  if (::sigaltstack(nullptr, &stack) != 0 || stack.ss_sp != own_stack || own_stack == nullptr)
+    return;
+  const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+  ::sigaltstack(&none, nullptr);
+  ::munmap(std::exchange(own_stack, nullptr), stack_bytes);
 }
 
 void prepare_crash_reports() {

@@ -7,10 +7,14 @@
 
 namespace carom::runtime {
 
-/// From now on a crash of this process (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) leaves its stack
-/// in `report` before it ends the process as it would have. A handler that a task installs goes
-/// first; it runs on a stack of its own, so that a stack overflow is told too.
-void install_crash_report(crash_report& report);
+/// From now on a crash of this process or of one forked from it (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+/// SIGABRT) leaves its stack where `report_crashes_to` says, before it ends the process as it would
+/// have. A handler that a task installs goes first; it runs on a stack of its own, so that a stack
+/// overflow is told too.
+void install_crash_report();
+void report_crashes_to(crash_report& report);
+/// Undoes `install_crash_report` in a process forked from the one that called it.
+void remove_crash_report() noexcept;
 
 /// Loads what the handler needs, once, before processes are forked: a handler may not.
 void prepare_crash_reports();

@@ -49,7 +49,8 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-[[noreturn]] void become_worker(unique_fd worker_end, child_hooks hooks, unique_fd host_pidfd) {
+[[noreturn]] void become_worker(unique_fd worker_end, child_hooks hooks, pid_t host,
+                                unique_fd host_pidfd) {
   ::setpgid(0, 0);
   leave_loop_thread();
   ::prctl(PR_SET_NAME, "carom-worker");
@@ -57,7 +58,7 @@ void reset_signals() {
   ::__fpurge(stdout);
   ::__fpurge(stderr);
   close_private_descriptors({worker_end.get(), host_pidfd.get()});
-  own_process::set_parent_pidfd(host_pidfd.release());
+  own_process::set_parent_pidfd(host, host_pidfd.release());
   if (const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC); null > 0) {
     ::dup2(null, STDIN_FILENO);
     ::close(null);
@@ -92,8 +93,8 @@ void watch_over(pid_t worker, int host_pidfd) {
   }
 }
 
-[[noreturn]] void become_guardian(unique_fd worker_end, child_hooks hooks, unique_fd host,
-                                  unique_fd host_pidfd) {
+[[noreturn]] void become_guardian(unique_fd worker_end, child_hooks hooks, unique_fd to_host,
+                                  pid_t host, unique_fd host_pidfd) {
   ::setpgid(0, 0);
   reset_signals();
   ::prctl(PR_SET_NAME, "carom-guardian");
@@ -104,14 +105,14 @@ void watch_over(pid_t worker, int host_pidfd) {
     // Armed from the guardian's only thread, so it is the guardian's end that it tells of.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != self) ::_exit(1);
-    become_worker(std::move(worker_end), hooks, std::move(host_pidfd));
+    become_worker(std::move(worker_end), hooks, host, std::move(host_pidfd));
   }
   const pid_t told = worker > 0 ? worker : -errno;
   if (worker > 0) ::setpgid(worker, worker);
   char heard = 0;
-  if (::write(host.get(), &told, sizeof told) != sizeof told || worker < 0) ::_exit(1);
+  if (::write(to_host.get(), &told, sizeof told) != sizeof told || worker < 0) ::_exit(1);
   // The host opens the worker's pidfd while the worker cannot be reaped.
-  if (::read(host.get(), &heard, 1) < 0) ::_exit(1);
+  if (::read(to_host.get(), &heard, 1) < 0) ::_exit(1);
   close_private_descriptors({host_pidfd.get()});
   watch_over(worker, host_pidfd.get());
   ::kill(-worker, SIGKILL);
@@ -152,13 +153,14 @@ direct_child fork_directly(unique_fd worker_end, child_hooks hooks) {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return direct_child(errno);
   unique_fd ours(ends[0]), theirs(ends[1]);
-  unique_fd own_pidfd = open_pidfd(::getpid());
+  const pid_t self = ::getpid();
+  unique_fd own_pidfd = open_pidfd(self);
   if (!own_pidfd) return direct_child(errno);
   const pid_t guardian = ::fork();
   if (guardian < 0) return direct_child(errno);
   if (guardian == 0) {
     ours.reset();
-    become_guardian(std::move(worker_end), hooks, std::move(theirs), std::move(own_pidfd));
+    become_guardian(std::move(worker_end), hooks, std::move(theirs), self, std::move(own_pidfd));
   }
   theirs.reset();
   unique_fd guardian_fd = open_pidfd(guardian);

@@ -21,6 +21,7 @@
 #include "runtime/fork_server_process.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/own_process.hpp"
+#include "runtime/proc_tree.hpp"
 #include "runtime/segment.hpp"
 #include "serialization/worker_messages.hpp"
 
@@ -199,7 +200,7 @@ channel take_launched_channel() noexcept {
   ::fcntl(channel_fd, F_SETFD, FD_CLOEXEC);
   ::fcntl(host_fd, F_SETFD, FD_CLOEXEC);
   ::prctl(PR_SET_NAME, "carom-worker");
-  own_process::set_parent_pidfd(host_fd);
+  own_process::set_parent_pidfd(pid_behind(::getpid(), host_fd), host_fd);
   return channel{unique_fd{channel_fd}};
 }
 

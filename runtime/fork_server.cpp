@@ -110,6 +110,7 @@ std::unique_ptr<fork_server> fork_server::start(child_hooks hooks) {
   auto [host_end, server_end] = channel::make_pair();
   server_context context;
   context.hooks = hooks;
+  context.host = ::getpid();
   context.host_pidfd = open_own_pidfd();
   context.control = std::move(server_end);
   unique_fd report;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/fork_server_family.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -108,6 +109,14 @@ bool family::is_own_worker(pid_t pid) const {
   return found != ids_.end() && workers_.at(found->second).kin == kinship::own;
 }
 
+std::vector<pid_t> family::children() {
+  // The servers have one thread.
+  if (!children_file_)
+    children_file_.reset(::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC));
+  const auto found = children_file_ ? read_children(children_file_.get()) : std::nullopt;
+  return found ? *found : children_of(::getpid());
+}
+
 /// Servers of a worker come to us when what started them ends (the keeper is made so), and so do
 /// workers of theirs when a keeper dies. Each holds a pidfd of its host: a worker of ours, or one
 /// of those that came to us so.
@@ -169,7 +178,7 @@ void family::sweep(pid_t forker, int forker_pidfd) {
 bool family::sweep_once(pid_t forker, int forker_pidfd) {
   // What dies of a hunt leaves its own children to us.
   const bool hunting = std::exchange(hunt_, false) || !condemned_.empty();
-  const std::vector<pid_t> children = children_of(::getpid());
+  const std::vector<pid_t> children = this->children();
   // If the forker was alive after the look, none of them is a worker that has come to us from it.
   if (forker != 0 && has_ended(forker_pidfd)) {
     sweep_ = true;

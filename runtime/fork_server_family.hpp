@@ -89,11 +89,13 @@ class family {
   void kill_strays(pid_t forker) const;
   bool is_below_the_living(pid_t, pid_t host, pid_t forker) const;
   bool is_own_worker(pid_t) const;
+  std::vector<pid_t> children();
   bool belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const;
   void unwatch(worker_record&);
 
   poller& poller_;
   unique_fd child_signals_;
+  unique_fd children_file_;  // of this process, read again and again
   worker_table workers_;
   std::unordered_map<pid_t, std::uint64_t> ids_;
   std::unordered_set<pid_t> condemned_;

@@ -140,7 +140,7 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   while (got < 0 && errno == EINTR);
   if (got != 1) ::_exit(0);
   ::close(release);
-  own_process::set_parent_pidfd(host_fd);
+  own_process::set_parent_pidfd(context.host, host_fd);
   context.hooks.run(channel{unique_fd{worker_channel}});
   // Its servers end what it leaves behind, but not where both that were above it have died.
   end_children();

@@ -19,6 +19,7 @@ namespace carom::runtime {
 /// What keeper and forker hold alike, and hand on when one becomes or makes the other.
 struct server_context {
   child_hooks hooks;
+  pid_t host = 0;
   unique_fd host_pidfd;
   /// The servers' end of the control channel. Only the keeper uses it; with the forker's duplicate
   /// it outlives the keeper.

@@ -241,8 +241,17 @@ void scan_modules() {
   scan_locked(t);
 }
 
-void set_peer_modules(const std::vector<module_info>& modules) {
+void inherit_peer_modules() {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
   peers().clear();
+  // Looked for as well: one that was known once may have been unloaded since.
+  for (const module& known : t.known) peers().push_back(find_here(known.info));
+}
+
+void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited) {
+  peers().resize(inherited);
+  if (modules.empty()) return;
   const auto here = loaded_modules();
   for (const module_info& wanted : modules) {
     auto it = std::find_if(here.begin(), here.end(),

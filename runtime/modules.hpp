@@ -22,10 +22,14 @@ module_info module_at(std::size_t index);
 /// Looks at what is loaded now. Call it once before other processes are made.
 void scan_modules();
 
+/// In a copy of the peer from which its workers are forked: their host's modules are those that
+/// this process knows, which `set_peer_modules` then need not look for.
+void inherit_peer_modules();
 /// The peer's modules, by which `resolve_code` understands its addresses: this process becomes
-/// another's worker. A module that is not loaded here is loaded from its path if it has the same
-/// build-id; otherwise what lies in it is unknown_task.
-void set_peer_modules(const std::vector<module_info>& modules);
+/// another's worker. The first `inherited` are those of `inherit_peer_modules`. A module that is
+/// not loaded here is loaded from its path if it has the same build-id; otherwise what lies in it
+/// is unknown_task.
+void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited = 0);
 void add_peer_module(const module_info& module);
 
 /// An address as the host names it. Safe in a signal handler.

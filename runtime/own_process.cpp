@@ -25,7 +25,11 @@ namespace carom::runtime {
 namespace {
 
 std::atomic<own_process*> current{nullptr};
-int handed_over_pidfd = -1;
+/// What `set_parent_pidfd` said.
+struct {
+  pid_t pid = 0;
+  int pidfd = -1;
+} handed_over;
 
 std::string random_key() {
   std::string key(32, '\0');
@@ -81,7 +85,10 @@ own_process& own_process::instance() {
   return *found;
 }
 
-void own_process::set_parent_pidfd(int fd) noexcept { handed_over_pidfd = fd; }
+void own_process::set_parent_pidfd(pid_t parent, int pidfd) noexcept {
+  handed_over.pid = parent;
+  handed_over.pidfd = pidfd;
+}
 
 void own_process::become(const serialization::origin_record& told) {
   auto* self = new own_process;
@@ -93,8 +100,7 @@ void own_process::become(const serialization::origin_record& told) {
   self->method_ = valid_method(told.start_method);
   if (told.parent > 0) {
     self->parent_ = parent{told.parent, told.parent_name, -1};
-    if (pid_behind(::getpid(), handed_over_pidfd) == told.parent)
-      self->parent_->pidfd = handed_over_pidfd;
+    if (handed_over.pid == told.parent) self->parent_->pidfd = handed_over.pidfd;
   }
   for (const auto& record : told.after_fork) {
     try {

@@ -23,8 +23,9 @@ class own_process {
 
   /// In a child that carom has made, before anything else asks: it is what its starter says.
   static void become(const serialization::origin_record& told);
-  /// Where this process holds a pidfd of the process that started it; said before `become`.
-  static void set_parent_pidfd(int fd) noexcept;
+  /// Where this process holds a pidfd of the process that started it, `parent`; said before
+  /// `become`.
+  static void set_parent_pidfd(pid_t parent, int pidfd) noexcept;
 
   std::string name();
   void set_name(std::string name);

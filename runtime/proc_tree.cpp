@@ -26,14 +26,18 @@ namespace carom::runtime {
 
 namespace {
 
+std::string read_all(int file) {
+  std::string text;
+  char part[4096];
+  for (ssize_t got; (got = ::read(file, part, sizeof part)) > 0;)
+    text.append(part, static_cast<std::size_t>(got));
+  return text;
+}
+
 std::optional<std::string> read_file(const std::string& path) {
   const unique_fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!file) return std::nullopt;
-  std::string text;
-  char part[4096];
-  for (ssize_t got; (got = ::read(file.get(), part, sizeof part)) > 0;)
-    text.append(part, static_cast<std::size_t>(got));
-  return text;
+  return read_all(file.get());
 }
 
 /// Calls `visit` with every entry of a directory whose name is a number; false where the directory
@@ -134,6 +138,13 @@ std::vector<pid_t> children_of(pid_t parent) {
       told = false;
   });
   return exists && !told ? scan_for_children(parent) : found;
+}
+
+std::optional<std::vector<pid_t>> read_children(int file) {
+  if (::lseek(file, 0, SEEK_SET) != 0) return std::nullopt;
+  std::vector<pid_t> found;
+  append_numbers(read_all(file), found);
+  return found;
 }
 
 pid_t pid_behind(pid_t owner, int fd) noexcept try {

@@ -27,6 +27,9 @@ struct proc_entry {
 /// the calling process while it forks nothing, a hint for others.
 std::vector<pid_t> children_of(pid_t);
 
+/// The same from an open `/proc/<pid>/task/<tid>/children`, for that thread.
+std::optional<std::vector<pid_t>> read_children(int file);
+
 /// The process that descriptor `fd` of process `owner` names, where that is a pidfd and neither has
 /// been reaped; else 0 or less.
 pid_t pid_behind(pid_t owner, int fd) noexcept;

@@ -41,7 +41,9 @@ process_state& process_state::instance() {
 void process_state::start_fork_server() {
   if (server && !server->contact_lost()) return;
   scan_modules();
+  const std::size_t known = module_count();
   server = fork_server::start(current_child_hooks());
+  server_modules = known;
 }
 
 void set_worker_hooks(child_hooks hooks) { registered_worker_hooks() = hooks; }

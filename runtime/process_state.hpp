@@ -23,6 +23,8 @@ struct process_state {
 
   std::mutex mutex;
   std::unique_ptr<fork_server> server;
+  /// So many modules were known when it started: it and its workers know the same.
+  std::size_t server_modules = 0;
   std::weak_ptr<host_runtime> runtime;
   /// Whether a runtime's loop still runs, and perhaps reads from the fork server.
   bool loop_runs = false;

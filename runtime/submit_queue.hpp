@@ -13,12 +13,14 @@ class submit_queue {
   enum class pushed { quiet, ring, closed };
 
   /// Gives a reference to `node` to the queue, unless it is closed. `ring`: the loop must be told.
-  pushed push(task_node* node) noexcept {
+  pushed push(task_node* node) noexcept { return push(node, node); }
+  /// The same for some nodes that `chained` has put together.
+  pushed push(task_node* newest, task_node* oldest) noexcept {
     task_node* first = first_.load(std::memory_order_relaxed);
     do {
       if (first == closed_mark()) return pushed::closed;
-      node->next_ = first;
-    } while (!first_.compare_exchange_weak(first, node, std::memory_order_seq_cst,
+      oldest->next_ = first;
+    } while (!first_.compare_exchange_weak(first, newest, std::memory_order_seq_cst,
                                            std::memory_order_relaxed));
     return armed_.load(std::memory_order_seq_cst) &&
                    armed_.exchange(false, std::memory_order_seq_cst)
@@ -55,6 +57,11 @@ class submit_queue {
   }
 
   static task_node* next(const task_node* node) noexcept { return node->next_; }
+  /// Puts `node` behind those before it; what is to be pushed together.
+  static task_node* chained(task_node* node, task_node* before) noexcept {
+    node->next_ = before;
+    return node;
+  }
 
  private:
   static task_node* closed_mark() noexcept { return reinterpret_cast<task_node*>(1); }

@@ -136,6 +136,15 @@ void install_soft_signal() noexcept {
   ::sigaction(SIGUSR1, &action, nullptr);
 }
 
+bool has_soft_signal() noexcept {
+  struct sigaction now {};
+  return ::sigaction(SIGUSR1, nullptr, &now) == 0 && now.sa_handler == &on_soft_signal;
+}
+
+void remove_soft_signal() noexcept {
+  if (has_soft_signal()) ::signal(SIGUSR1, SIG_DFL);
+}
+
 }  // namespace carom::runtime
 
 namespace carom {

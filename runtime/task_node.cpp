@@ -8,6 +8,7 @@
 #include <carom/errors.hpp>
 #include <stdexcept>
 
+#include "runtime/chunk_block.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
@@ -41,7 +42,6 @@ void run_logged(const std::function<void()>& call) noexcept {
 
 task_node::~task_node() {
   delete extra_;
-  delete chunk_;
   for (auto* one = continuations_.load(); one && one != taken_mark();) {
     auto* next = one->next;
     delete one;
@@ -49,15 +49,18 @@ task_node::~task_node() {
   }
 }
 
-void task_node::destroy() noexcept { delete this; }
+void task_node::destroy() noexcept {
+  if (!chunk_) return delete this;
+  auto* const chunk = static_cast<chunk_node*>(this);
+  chunk_block* const block = chunk_->block;
+  if (!block) return delete chunk;
+  chunk->~chunk_node();
+  block->leave(1);
+}
 
 task_extra& task_node::extra() {
   if (!extra_) extra_ = new task_extra;
   return *extra_;
-}
-
-void task_node::set_chunk(std::unique_ptr<chunk_state> chunk) noexcept {
-  delete std::exchange(chunk_, chunk.release());
 }
 
 std::string task_node::name() const {
@@ -132,19 +135,6 @@ void task_node::on_settled(std::function<void()> call) {
   // Settled between the look and the push: then nobody else may come for the list. Whoever
   // exchanges it first runs it, each continuation once.
   if (settled()) run_continuations();
-}
-
-task_ref make_chunk(const task_type& type, segment_source* segments, code_pointer naming,
-                    std::uint64_t count, bool stop_at_error) {
-  if (count > INT32_MAX)
-    throw std::invalid_argument("a chunk holds at most 2147483647 items: choose a smaller chunk");
-  task_ref node(new task_node(type, segments));
-  node->set_function(naming);
-  auto chunk = std::make_unique<chunk_state>();
-  chunk->count = count;
-  chunk->stop_at_error = stop_at_error;
-  node->set_chunk(std::move(chunk));
-  return node;
 }
 
 void append_chunk_record(blob& out, const chunk_record& record) {

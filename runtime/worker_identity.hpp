@@ -32,5 +32,7 @@ void end_soft_limits() noexcept;
 
 /// The signal that says "look at the page": interrupts blocking system calls, and does no more.
 void install_soft_signal() noexcept;
+bool has_soft_signal() noexcept;
+void remove_soft_signal() noexcept;
 
 }  // namespace carom::runtime

@@ -46,7 +46,7 @@ worker_link::worker_link(std::uint64_t worker_id, const setup_message& setup,
       page_(reinterpret_cast<worker_page*>(memory_.data())),
       tasks_(*page_),
       results_(*page_),
-      modules_told_(setup.modules.size()) {
+      modules_told_(setup.inherited_modules + setup.modules.size()) {
   page_->header.magic = page_magic;
   page_->header.worker_id = worker_id;
   // From the first result on: the link begins with nothing to poll.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/worker_session.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <carom/detail/exception_codec.hpp>
@@ -42,29 +44,42 @@ void report_exit(int status, void*) {
   worker_session::leave(status);
 }
 
+/// What a worker needs beside its page, unless the process that it was forked from has done it.
+void prepare_process() {
+  if (!has_soft_signal()) {  // servers begin with all signals at their defaults
+    install_soft_signal();
+    install_crash_report();
+  }
+  static bool registered = false;
+  if (std::exchange(registered, true)) return;
+  // A process that a task forks does not have the page.
+  ::pthread_atfork(nullptr, nullptr, [] {
+    identity().page = nullptr;
+    running().key.store(0, std::memory_order_relaxed);
+  });
+  ::on_exit(&report_exit, nullptr);
+}
+
+/// Found when the program is loaded, not when the first worker leaves: each is its first.
+void (*volatile const leave_process)(int) = &::_exit;
+
 }  // namespace
 
 /// A chunk of map items under way.
 class worker_session::running_chunk final : public detail::chunk_run {
  public:
   running_chunk(worker_session& session, const task_slot& slot, std::span<const std::byte> payload)
-      : chunk_run(&session.page_->header.cursor, cursor_base(session.tasks_->position()),
-                  slot.flags & flag_timed),
+      : chunk_run(payload, slot.first, session.result_, &session.page_->header.cursor,
+                  cursor_base(session.tasks_->position()), slot.flags & flag_timed),
         session_(&session),
         position_(session.tasks_->position()),
         timed_(slot.flags & flag_timed),
-        payload_(payload),
-        first_(slot.first),
         published_(slot.first),
         stop_at_error_(slot.flags & flag_stop_at_error),
         pace_(session.last_start_) {}
 
-  std::span<const std::byte> arguments() const override { return payload_; }
-  std::uint64_t first() const override { return first_; }
-  detail::blob& values() override { return session_->result_; }
-
   std::uint64_t allowance(std::uint64_t done) override {
-    if (done == first_) return 1;  // the clock has just been read
+    if (done == first()) return 1;  // the clock has just been read
     if (timed_) pause_clock();
     const auto next = pace_.next(done - published_, values().size(), steady_ns());
     if (next.publish) publish(done);
@@ -156,8 +171,6 @@ class worker_session::running_chunk final : public detail::chunk_run {
   std::uint64_t position_;
   bool timed_;
   std::uint64_t cursor_ = 0;  // as this side has left it; 0: not moved yet
-  std::span<const std::byte> payload_;
-  std::uint64_t first_;
   std::uint64_t published_;
   std::uint64_t done_ = 0;   // known at the end
   std::uint64_t shown_ = 0;  // bytes of values in the open run
@@ -166,6 +179,8 @@ class worker_session::running_chunk final : public detail::chunk_run {
 };
 
 void worker_session::rehearse() {
+  inherit_peer_modules();
+  prepare_process();
   auto [host, worker] = channel::make_pair();
   const unique_fd memory = make_shared_memory("carom-rehearsal", sizeof(worker_page));
   setup_message setup;
@@ -173,14 +188,16 @@ void worker_session::rehearse() {
   setup.cpu_affinity.push_back(0);
   const int fd = memory.get();
   message received;
+  std::byte first{};
   if (host.send(pack_message(worker_message_kind::setup, setup), std::span(&fd, 1)) ||
-      worker.receive(received, true) || received.fds.empty() ||
-      !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
+      ::recv(worker.fd(), &first, 1, MSG_PEEK) != 1 || worker.receive(received, true) ||
+      received.fds.empty() || !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
     return;
   setup = unpack_message<setup_message>(received.bytes);
   const mapping page(received.fds[0].get(), sizeof(worker_page), mapping::access::read_write);
-  (void)module_count();
+  (void)steady_ns();
   (void)running().task_id.load();
+  ::dup3(worker.fd(), host.fd(), O_CLOEXEC);
   ::fflush(nullptr);
   ::sched_yield();
 }
@@ -194,18 +211,12 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   std::vector<module_info> modules;
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
-  set_peer_modules(modules);
+  set_peer_modules(modules, setup_.inherited_modules);
   own_process::become(setup_.origin);
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
-  // A process that a task forks does not have the page.
-  ::pthread_atfork(nullptr, nullptr, [] {
-    identity().page = nullptr;
-    running().key.store(0, std::memory_order_relaxed);
-  });
-  install_soft_signal();
-  install_crash_report(page_->crash);
-  ::on_exit(&report_exit, nullptr);
+  prepare_process();
+  report_crashes_to(page_->crash);
 }
 
 void worker_session::receive_setup() {
@@ -447,6 +458,7 @@ bool worker_session::wait() {
   ::fflush(nullptr);
   for (const std::int64_t until = steady_ns() + setup_.linger_ns; steady_ns() < until;) {
     if (!tasks_->empty()) return true;
+    if (messages_wait()) break;  // perhaps to leave
     ::sched_yield();
   }
   kept_mapping::drop();
@@ -545,7 +557,8 @@ void worker_session::send(std::vector<std::byte> bytes) {
 
 void worker_session::leave(int status) {
   ::fflush(nullptr);
-  ::_exit(status);
+  leave_process(status);
+  ::abort();
 }
 
 }  // namespace carom::runtime

@@ -114,7 +114,8 @@ struct setup_message {
   std::int32_t index = 0;
   std::string pool_name;
   std::int32_t log_level = 0;
-  std::int64_t linger_ns = 0;  // how long to look for the next task before sleeping
+  std::int64_t linger_ns = 0;           // how long to look for the next task before sleeping
+  std::uint64_t inherited_modules = 0;  // those before `modules`, which the worker was born with
   std::vector<module_record> modules;
   bool has_initializer = false;
   std::uint64_t initializer_module = 0;
@@ -132,8 +133,8 @@ struct setup_message {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar& origin& worker_id& index& pool_name& log_level& linger_ns& modules& has_initializer&
-        initializer_module& initializer_offset& initializer_arguments;
+    ar& origin& worker_id& index& pool_name& log_level& linger_ns& inherited_modules& modules;
+    ar& has_initializer& initializer_module& initializer_offset& initializer_arguments;
     ar& has_exit_call& exit_module& exit_offset& exit_arguments& weighed& max_memory& rlimits& nice&
         cpu_affinity;
   }

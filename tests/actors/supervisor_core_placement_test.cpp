@@ -7,6 +7,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::Optional;
+using testing::UnorderedElementsAre;
 
 using Share = Core;
 
@@ -22,6 +23,30 @@ TEST_F(Share, ManyTasksAreSharedEvenly) {
   submit(12);
   place();
   EXPECT_THAT(live(), ElementsAre(3, 3, 3, 3));
+}
+
+TEST_F(Share, ALongQueueOfTinyTasksWakesNoMoreWorkersThanItIsWorth) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 1'000);
+  submit(40);
+  place();
+  EXPECT_THAT(live(), UnorderedElementsAre(20, 20, 0, 0)) << "20 µs each";
+}
+
+TEST_F(Share, AShortQueueOfTinyTasksIsSharedEvenly) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 1'000);
+  submit(12);
+  place();
+  EXPECT_THAT(live(), ElementsAre(3, 3, 3, 3));
+}
+
+TEST_F(Share, ALongQueueOfLongTasksIsSharedEvenly) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 20'000);
+  submit(40);
+  place();
+  EXPECT_THAT(live(), ElementsAre(10, 10, 10, 10));
 }
 
 TEST_F(Share, NobodyIsAheadByMoreThanAFewTasksWhileNobodyKnowsHowLongTheyTake) {

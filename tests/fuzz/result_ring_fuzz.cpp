@@ -120,7 +120,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     parent->extra().map = std::make_unique<detail::map_state>();
     parent->extra().map->unsettled = 1;
     parent->extra().map->stop_at_error = stop_at_error;
-    task->chunk()->parent = parent;
+    parent->retain();  // the pool's, which the last chunk lets go
+    task->chunk()->parent = parent.get();
   }
 
   result_consumer results(*page);

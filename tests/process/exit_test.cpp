@@ -118,6 +118,7 @@ TEST_F(Parity, Process_exitcode) {
     EXPECT_EQ(code_of(throw_something, 1), 1);
     EXPECT_EQ(code_of(die_of, SIGKILL), -SIGKILL);
     EXPECT_EQ(code_of(die_of, SIGSEGV), -SIGSEGV);
+    EXPECT_EQ(code_of(die_of, SIGUSR1), -SIGUSR1) << "only to workers does it mean something else";
     EXPECT_EQ(code_of(+[] { std::abort(); }), -SIGABRT);
   }
 }

@@ -5,6 +5,7 @@
 #include <carom/detail/map_state.hpp>
 #include <carom/detail/task_node.hpp>
 #include <carom/detail/timeout.hpp>
+#include <carom/result.hpp>
 #include <functional>
 #include <type_traits>
 
@@ -41,9 +42,7 @@ map_value_t<R> decode_map(const task_node& parent) {
   const map_state& map = *parent.find_extra()->map;
   if constexpr (!std::is_void_v<R>) {
     std::vector<R> values;
-    std::uint64_t count = 0;
-    for (const task_ref& chunk : map.chunks) count += chunk->chunk()->count;
-    values.reserve(count);
+    values.reserve(map.items);
     for (const task_ref& chunk : map.chunks) append_values(*chunk.get(), values);
     return values;
   }
@@ -52,16 +51,14 @@ map_value_t<R> decode_map(const task_node& parent) {
 template <class R>
 void append_values(const task_node& chunk, std::vector<R>& values) {
   if constexpr (std::is_arithmetic_v<R> && !std::is_same_v<R, bool>) {
-    std::span<const std::byte> in = chunk.payload().bytes();
-    while (!in.empty()) {
-      const chunk_record record = next_chunk_record(in);
+    each_record(chunk, [&](const chunk_record& record) {
       if (record.failed) std::rethrow_exception(chunk_error(record));
       if (record.bytes.size() / sizeof(R) != record.count || record.bytes.size() % sizeof(R))
         throw encoding_error("a chunk's values are cut short");
       const std::size_t had = values.size();
       values.resize(had + record.count);
       std::memcpy(values.data() + had, record.bytes.data(), record.bytes.size());
-    }
+    });
   } else {
     read_chunk<R>(
         chunk, [&](R&& value) { values.push_back(std::move(value)); },

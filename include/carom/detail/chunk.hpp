@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <carom/detail/task_entry.hpp>
 #include <carom/detail/task_node.hpp>
-#include <carom/result.hpp>
 #include <exception>
 #include <ranges>
 #include <vector>
@@ -16,11 +15,11 @@ namespace carom::detail {
 class CAROM_API chunk_run {
  public:
   /// The chunk's payload: the function, the count, the items.
-  virtual std::span<const std::byte> arguments() const = 0;
+  std::span<const std::byte> arguments() const { return arguments_; }
   /// Items before this one have run already, in a worker that died.
-  virtual std::uint64_t first() const = 0;
+  std::uint64_t first() const { return first_; }
   /// Where the packed values of finished items are collected.
-  virtual blob& values() = 0;
+  blob& values() { return *values_; }
   /// Told before an item runs; must be cheap.
   void begin(std::uint64_t item) {
     if (timed_) [[unlikely]]
@@ -36,14 +35,23 @@ class CAROM_API chunk_run {
   virtual void finished(std::uint64_t done) = 0;
 
  protected:
-  chunk_run(std::atomic<std::uint64_t>* cursor, std::uint64_t base, bool timed)
-      : cursor_(cursor), base_(base), timed_(timed) {}
+  chunk_run(std::span<const std::byte> arguments, std::uint64_t first, blob& values,
+            std::atomic<std::uint64_t>* cursor, std::uint64_t base, bool timed)
+      : arguments_(arguments),
+        first_(first),
+        values_(&values),
+        cursor_(cursor),
+        base_(base),
+        timed_(timed) {}
   ~chunk_run() = default;
 
   /// Items have time limits: reads the clock, and does not return once the host has ended an item.
   virtual void begin_timed(std::uint64_t item) = 0;
 
  private:
+  std::span<const std::byte> arguments_;
+  std::uint64_t first_;
+  blob* values_;
   std::atomic<std::uint64_t>* cursor_;
   std::uint64_t base_;
   bool timed_;
@@ -138,29 +146,6 @@ CAROM_API chunk_record next_chunk_record(std::span<const std::byte>& in);
 CAROM_API std::exception_ptr chunk_error(const chunk_record& record);
 CAROM_API std::exception_ptr settled_error(const task_node& node);
 
-/// Reads a settled chunk's outcomes in the order of its items: `value(R)` (or `value()`) and
-/// `error(std::exception_ptr)` are called for each.
-template <class R, class Value, class Error>
-void read_chunk(const task_node& chunk, Value value, Error error) {
-  std::span<const std::byte> in = chunk.payload().bytes();
-  const descriptor_scope in_reach(chunk.payload().find_descriptors());
-  while (!in.empty()) {
-    const chunk_record record = next_chunk_record(in);
-    if (record.failed) {
-      const std::exception_ptr cause = chunk_error(record);
-      for (std::uint64_t i = 0; i < record.count; ++i) error(cause);
-      continue;
-    }
-    item_reader reader(record.bytes);
-    for (std::uint64_t i = 0; i < record.count; ++i) {
-      if constexpr (std::is_void_v<R>)
-        value();
-      else
-        value(reader.next<R>());
-    }
-  }
-}
-
 /// Packs items [it, it + count) as one chunk. `Star`: an item is a tuple of arguments.
 template <bool Star, class F, class... As>
 struct chunk_packer {
@@ -189,6 +174,17 @@ struct chunk_packer {
       return std::is_arithmetic_v<std::iter_value_t<Iterator>> &&
              !std::is_same_v<std::iter_value_t<Iterator>, bool> &&
              std::is_same_v<std::tuple<std::iter_value_t<Iterator>>, values>;
+    else
+      return false;
+  }();
+
+  /// Whether all items can be packed if the first can: numbers that are there already.
+  template <class Iterator>
+  static constexpr bool cannot_fail = [] {
+    if constexpr (!Star && std::contiguous_iterator<Iterator>)
+      return std::is_arithmetic_v<std::iter_value_t<Iterator>> &&
+             std::is_same_v<std::tuple<std::iter_value_t<Iterator>>, values> &&
+             (is_function_pointer_v<F> || is_stateless_v<F>);
     else
       return false;
   }();

@@ -3,7 +3,7 @@
 
 #include <carom/async_result.hpp>
 #include <carom/detail/chunk.hpp>
-#include <carom/detail/map_state.hpp>
+#include <carom/detail/map_sender.hpp>
 #include <carom/detail/task_entry.hpp>
 #include <carom/export.hpp>
 #include <carom/task_options.hpp>
@@ -22,10 +22,6 @@ CAROM_API int processes_of(const pool_handle& pool) noexcept;
 CAROM_API std::shared_ptr<pool_handle> share(pool_handle& pool);
 /// Gives the task to the pool, which takes a reference of its own. Throws pool_closed, queue_full.
 CAROM_API void submit(pool_handle& pool, const task_ref& task);
-/// Submits the chunks of one map; the parent that is returned is settled with the last of them, or
-/// with the first error.
-CAROM_API task_ref submit_chunks(pool_handle& pool, std::vector<task_ref> chunks,
-                                 bool stop_at_error);
 /// Throws std::invalid_argument for options out of range.
 CAROM_API void set_options(task_node& task, task_options options);
 /// Whether they say anything at all.
@@ -76,17 +72,17 @@ auto submit_map(pool_handle& pool, const task_options& options, F&& f, Range&& i
     const std::uint64_t size = chunk_size(pool, count, chunk);
     const code_pointer naming = naming_address(fn, packer::task::type.entry);
     const bool options_matter = any_set(options);
-    std::vector<task_ref> chunks;
-    chunks.reserve((count + size - 1) / size);
+    map_sender sender(pool, packer::task::type, naming, count, size, stop_at_error);
     auto it = std::ranges::begin(items);
     for (std::uint64_t done = 0; done < count; done += size) {
       const std::uint64_t n = std::min(size, count - done);
-      task_ref node = make_chunk(packer::task::type, segments_of(pool), naming, n, stop_at_error);
-      it = packer::pack(node->payload(), fn, std::move(it), n);
-      if (options_matter) set_options(*node.get(), options);
-      chunks.push_back(std::move(node));
+      task_node& node = sender.next(n);
+      it = packer::pack(node.payload(), fn, std::move(it), n);
+      if (options_matter) set_options(node, options);
+      // Where packing an item may fail, none runs before all are packed.
+      if constexpr (packer::template cannot_fail<decltype(it)>) sender.pass_on();
     }
-    return submit_chunks(pool, std::move(chunks), stop_at_error);
+    return sender.finish();
   }
 }
 

@@ -40,6 +40,10 @@ class CAROM_API task_node {
   void release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();
   }
+  /// As `retain`, before anybody else knows the node.
+  void retain_unshared() noexcept {
+    references_.store(references_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
 
   const task_type& type() const noexcept { return *type_; }
   std::uint64_t id() const noexcept { return id_; }
@@ -116,9 +120,14 @@ class CAROM_API task_node {
 
   /// The items of a chunk; null for any other task.
   chunk_state* chunk() const noexcept { return chunk_; }
-  void set_chunk(std::unique_ptr<chunk_state> chunk) noexcept;
 
   std::string name() const;
+
+ protected:
+  /// A chunk; `chunk` is part of the same object.
+  task_node(const task_type& type, segment_source* segments, chunk_state* chunk)
+      : type_(&type), chunk_(chunk), payload_(segments) {}
+  ~task_node();
 
  private:
   friend class submit_queue;
@@ -127,7 +136,6 @@ class CAROM_API task_node {
   static constexpr std::uint32_t state_awaited = 1;
   static constexpr std::uint32_t state_settled = 2;
 
-  ~task_node();
   void destroy() noexcept;
 
   mutable std::atomic<std::uint32_t> state_{state_pending};
