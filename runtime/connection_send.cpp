@@ -32,7 +32,7 @@ connection_state& sender_of(const std::unique_ptr<connection_state>& state) {
 }
 
 /// How long a send may take.
-struct patience {
+struct send_patience {
   bool endless = true;
   deadline until{};  // when not endless
 };
@@ -56,7 +56,7 @@ void tear(connection_state& state) noexcept {
 }
 
 /// False when it would take longer.
-bool push(connection_state& state, outgoing_frame& frame, const patience& limit) {
+bool push(connection_state& state, outgoing_frame& frame, const send_patience& limit) {
   while (!frame.whole()) {
     if (frame.send_some(state.socket.get(), limit.endless ? 0 : MSG_DONTWAIT) >= 0) continue;
     if (errno == EINTR) {
@@ -87,7 +87,7 @@ void keep_left_over(connection_state& state, outgoing_frame&& frame) {
   }
 }
 
-bool push_left_over(connection_state& state, const patience& limit) {
+bool push_left_over(connection_state& state, const send_patience& limit) {
   if (!state.out.left_over) return true;
   if (!push(state, *state.out.left_over, limit)) return false;
   state.out.left_over.reset();
@@ -98,8 +98,9 @@ void send_frame(connection_state& state, outgoing_frame&& frame) {
   if (state.out.partial)
     throw process_error("send_offset has begun a message: finish it before another is sent");
   this_task::checkpoint();
-  const patience limit{.endless = state.blocking,
-                       .until = state.blocking ? deadline{} : std::chrono::steady_clock::now()};
+  const send_patience limit{
+      .endless = state.blocking,
+      .until = state.blocking ? deadline{} : std::chrono::steady_clock::now()};
   if (!push_left_over(state, limit))
     throw timeout_error(
         "the other end has not taken an earlier message of this non-blocking connection: flush() "

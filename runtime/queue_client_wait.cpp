@@ -16,7 +16,7 @@ namespace carom::runtime {
 namespace {
 
 /// How long to look for what comes before sleeping: the host is at work in the same moment.
-constexpr std::int64_t linger_ns = 20'000;
+constexpr std::int64_t news_wait_ns = 20'000;
 
 timespec until_then(const std::optional<std::chrono::steady_clock::time_point>& until) {
   using namespace std::chrono;
@@ -41,7 +41,7 @@ void queue_client::lead(lock& held, const picture& before, deadline until, bool 
   held.unlock();
   bool news = false;
   if (!brief)
-    for (const std::int64_t end = steady_ns() + linger_ns; !news && steady_ns() < end;) {
+    for (const std::int64_t end = steady_ns() + news_wait_ns; !news && steady_ns() < end;) {
       news = look() != before;
       if (!news) ::sched_yield();
     }

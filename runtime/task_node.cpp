@@ -23,7 +23,7 @@ struct task_continuation {
 
 namespace {
 
-constexpr std::int64_t linger_ns = 20'000;
+constexpr std::int64_t brief_wait_ns = 20'000;
 
 /// Stands in the list once it has been taken: later continuations run at once.
 task_continuation* taken_mark() { return reinterpret_cast<task_continuation*>(1); }
@@ -80,7 +80,8 @@ bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
     if (*timeout < std::chrono::steady_clock::time_point::max() - now) deadline = now + *timeout;
   }
   // A small task is often over before this thread could fall asleep and be woken again.
-  for (const std::int64_t until = runtime::steady_ns() + linger_ns; runtime::steady_ns() < until;) {
+  for (const std::int64_t until = runtime::steady_ns() + brief_wait_ns;
+       runtime::steady_ns() < until;) {
     if (settled()) return true;
     ::sched_yield();
   }

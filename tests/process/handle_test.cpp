@@ -16,10 +16,6 @@ using carom::process;
 using carom::process_error;
 using carom::start_method;
 
-bool is_among(const process& one, const std::vector<carom::process_handle>& all) {
-  return std::ranges::find(all, static_cast<const carom::process_handle&>(one)) != all.end();
-}
-
 template <class F>
 std::string error_of(F f) {
   try {

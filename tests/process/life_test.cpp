@@ -55,10 +55,6 @@ struct adder {
   }
 };
 
-bool is_among(const process& one, const std::vector<carom::process_handle>& all) {
-  return std::ranges::find(all, static_cast<const carom::process_handle&>(one)) != all.end();
-}
-
 }  // namespace
 
 TEST_F(Parity, Process_current) {

@@ -71,4 +71,8 @@ bool gone_within_a_second(const std::vector<pid_t>& pids) {
                     std::chrono::seconds(1) * slowness);
 }
 
+bool is_among(const process& one, const std::vector<process_handle>& all) {
+  return std::ranges::find(all, static_cast<const process_handle&>(one)) != all.end();
+}
+
 }  // namespace carom::test

@@ -40,6 +40,8 @@ process started(As&&... args) {
   return one;
 }
 
+bool is_among(const process& one, const std::vector<process_handle>& all);
+
 /// For a function of a process: says on the board that it is there, then stays until it is killed.
 inline void stay(unsigned slot) {
   board::set(slot, static_cast<std::uint32_t>(::getpid()));

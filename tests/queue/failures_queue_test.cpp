@@ -22,12 +22,12 @@
 namespace {
 
 using namespace std::chrono_literals;
-using carom::test::forked;
+using carom::test::forked_process;
 namespace board = carom::test::board;
 
 TEST_F(Failures, 38_undrained_queue_a_process_that_put_much_ends) {
   carom::queue<std::string> q;
-  forked producer([&] {
+  forked_process producer([&] {
     for (int i = 0; i < 20'000; ++i) q.put(std::string(100, 'x'));
     for (int i = 0; i < 50; ++i) q.put(std::string(100'000, 'x'));
     q.close();
@@ -54,7 +54,7 @@ TEST_F(Failures, 38_undrained_queue_of_a_pool_that_ends) {
 
 TEST_F(Failures, 38_undrained_queue_full_one_lets_its_putter_go_in_time) {
   carom::queue<int> q(1);
-  forked producer([&] {
+  forked_process producer([&] {
     q.put(1);
     try {
       q.put(2, 20ms);
@@ -69,9 +69,9 @@ TEST_F(Failures, 38_undrained_queue_full_one_lets_its_putter_go_in_time) {
 }
 
 TEST_F(Failures, 38_undrained_queue_close_has_a_deadline_when_the_host_is_stopped) {
-  forked host([&] {
+  forked_process host([&] {
     carom::queue<int> q;
-    forked client([&] {
+    forked_process client([&] {
       // The host is known to be there; then it stops.
       q.put(1);
       q.close();
@@ -114,12 +114,12 @@ TEST_F(Failures, 38_undrained_queue_host_killed_ends_every_wait) {
     return 0u;
   };
   board::set(10, 0);
-  forked host([&] {
+  forked_process host([&] {
     carom::queue<int> empty, full(1);
     carom::joinable_queue<int> undone;
     full.put(1);
     undone.put(1);
-    std::vector<forked> clients;
+    std::vector<forked_process> clients;
     const auto client = [&](unsigned slot, const std::function<void()>& f) {
       clients.emplace_back([=] {
         board::add(0);
@@ -154,9 +154,9 @@ TEST_F(Failures, 38_undrained_queue_host_killed_ends_every_wait) {
 }
 
 TEST_F(Failures, 38_undrained_queue_a_dead_host_is_told_by_put_and_get) {
-  forked host([&] {
+  forked_process host([&] {
     carom::queue<int> q;
-    forked client([&] {
+    forked_process client([&] {
       q.put(1);
       board::set(0, 1);
       if (!board::wait(1)) return 1;
@@ -224,7 +224,7 @@ TEST_F(Failures, 37_leaks_clients_that_come_and_go_leave_nothing_with_the_host) 
 
 TEST_F(Failures, 37_leaks_a_queue_outlives_its_first_handle_and_no_longer) {
   const auto threads = carom::test::threads_of(::getpid());
-  std::vector<forked> client;
+  std::vector<forked_process> client;
   {
     carom::queue<int> q;
     client.emplace_back([q]() mutable {

@@ -18,7 +18,7 @@
 namespace {
 
 using namespace std::chrono_literals;
-using carom::test::forked;
+using carom::test::forked_process;
 namespace board = carom::test::board;
 
 int put_numbers(carom::queue<int> to, int first, int count) {
@@ -149,7 +149,7 @@ TEST_F(Parity, Queue_forked_processes_inherit_it) {
   carom::queue<int> to_child, to_parent;
   to_parent.put(0);
   EXPECT_EQ(to_parent.get(), 0) << "it is in use before";
-  forked child([&] {
+  forked_process child([&] {
     for (int i = 0; i < 500; ++i) to_parent.put(to_child.get() + 1);
     return 0;
   });
@@ -164,7 +164,7 @@ TEST_F(Parity, Queue_many_producers_and_consumers_in_processes) {
   carom::queue<std::pair<int, int>> q(50);
   carom::queue<std::vector<std::pair<int, int>>> results;
   constexpr int producers = 3, consumers = 3, each = 1500;
-  std::vector<forked> all;
+  std::vector<forked_process> all;
   for (int c = 0; c < consumers; ++c)
     all.emplace_back([&] {
       std::vector<std::pair<int, int>> got;
@@ -172,7 +172,7 @@ TEST_F(Parity, Queue_many_producers_and_consumers_in_processes) {
       results.put(got);
       return 0;
     });
-  std::vector<forked> putting;
+  std::vector<forked_process> putting;
   for (int p = 0; p < producers; ++p)
     putting.emplace_back([&, p] {
       for (int i = 0; i < each; ++i) q.put({p, i});
@@ -198,7 +198,7 @@ TEST_F(Parity, Queue_many_producers_and_consumers_in_processes) {
 
 TEST_F(Parity, Queue_what_a_process_put_is_there_when_it_has_ended) {
   carom::queue<int> q;
-  forked child([&] {
+  forked_process child([&] {
     for (int i = 0; i < 3000; ++i) q.put(i);
     q.close();
     q.join_thread();
@@ -211,7 +211,7 @@ TEST_F(Parity, Queue_what_a_process_put_is_there_when_it_has_ended) {
 
 TEST_F(Parity, Queue_closing_concerns_one_process) {
   carom::queue<int> q;
-  forked child([&] {
+  forked_process child([&] {
     q.put(1);
     q.close();
     try {
@@ -229,7 +229,7 @@ TEST_F(Parity, Queue_closing_concerns_one_process) {
 
 TEST_F(Parity, JoinableQueue_workers_in_processes) {
   carom::joinable_queue<int> q;
-  std::vector<forked> workers;
+  std::vector<forked_process> workers;
   for (int w = 0; w < 3; ++w)
     workers.emplace_back([&] {
       for (int item = q.get(); item >= 0; item = q.get()) {

@@ -26,6 +26,7 @@
 #include "runtime/segment.hpp"
 #include "runtime/task_ring.hpp"
 #include "serialization/queue_messages.hpp"
+#include "tests/queue/queue_support.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 
@@ -36,13 +37,6 @@ using namespace carom::runtime;
 using carom::serialization::pack_queue_message;
 using carom::serialization::queue_message;
 using carom::serialization::queue_message_kind;
-
-std::uint64_t seed() {
-  const char* given = std::getenv("CAROM_SEED");
-  const std::uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-  std::cout << "CAROM_SEED=" << chosen << '\n';
-  return chosen;
-}
 
 /// The door that a handle travels with.
 template <class T>
@@ -100,7 +94,7 @@ TEST_F(Parity, Queue_garbage_at_the_door) {
   const quiet_log quiet;
   carom::queue<int> q;
   channel door = door_of(q);
-  std::mt19937_64 dice(seed());
+  std::mt19937_64 dice(carom::test::seed());
   ::send(door.fd(), "", 0, MSG_NOSIGNAL);  // an empty message is no end
   for (int round = 0; round < 300; ++round) {
     std::vector<std::byte> bytes(1 + dice() % 60);
@@ -230,7 +224,7 @@ TEST_F(Parity, Queue_garbage_client_that_never_reads) {
 
 TEST_F(Parity, Queue_garbage_everywhere) {
   const quiet_log quiet;
-  std::mt19937_64 dice(seed());
+  std::mt19937_64 dice(carom::test::seed());
   for (const std::int64_t maxsize : {0, 4}) {
     carom::queue<int> q(maxsize);
     channel door = door_of(q);

@@ -25,17 +25,10 @@
 namespace {
 
 using namespace std::chrono_literals;
-using carom::test::forked;
+using carom::test::forked_process;
 namespace board = carom::test::board;
 
 int kills(int few, int many) { return std::getenv("CAROM_FULL") ? many : few; }
-
-std::uint64_t seed() {
-  const char* given = std::getenv("CAROM_SEED");
-  const std::uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-  std::cout << "CAROM_SEED=" << chosen << '\n';
-  return chosen;
-}
 
 /// The instant of a kill: somewhere within the time that a few operations take.
 void pass(std::mt19937_64& dice, int most_us) {
@@ -61,7 +54,7 @@ std::string padding_of(std::uint32_t number, bool large) {
 
 /// Kills producers; one consumer that lives. Each has put a beginning of its sequence, whole.
 void kill_producers(std::int64_t maxsize, bool large) {
-  std::mt19937_64 dice(seed());
+  std::mt19937_64 dice(carom::test::seed());
   carom::queue<item> q(maxsize);
   const int rounds = kills(large ? 60 : 120, large ? 1000 : 3000);
   std::map<std::uint32_t, std::uint32_t> next;
@@ -74,7 +67,7 @@ void kill_producers(std::int64_t maxsize, bool large) {
     const auto name = static_cast<std::uint32_t>(round);
     board::set(0, 0);
     board::set(1, 0);
-    forked producer([&, name] {
+    forked_process producer([&, name] {
       for (std::uint32_t i = 0;; ++i) {
         q.put({name, i, padding_of(i, large)});
         board::set(0, i + 1);  // put() has returned
@@ -113,7 +106,7 @@ TEST_F(Parity, Queue_kill_producers_of_large_items) { kill_producers(0, true); }
 
 /// Kills consumers while another takes too: at most one item goes with each.
 void kill_consumers(bool large) {
-  std::mt19937_64 dice(seed());
+  std::mt19937_64 dice(carom::test::seed());
   carom::queue<item> q;
   const int rounds = kills(large ? 60 : 150, large ? 1000 : 3000);
   // Slot 2 + number: how often it was got.
@@ -133,8 +126,8 @@ void kill_consumers(bool large) {
       }
       return 0;
     };
-    forked victim(consume);
-    std::optional<forked> witness;
+    forked_process victim(consume);
+    std::optional<forked_process> witness;
     if (round % 2) witness.emplace(consume);
     if (round % 3 == 0) {
       q.put({0, 0, padding_of(0, large)});
@@ -182,11 +175,11 @@ TEST_F(Parity, Queue_kill_consumers) { kill_consumers(false); }
 TEST_F(Parity, Queue_kill_consumers_of_large_items) { kill_consumers(true); }
 
 TEST_F(Parity, Queue_kill_anybody_while_all_put_and_get) {
-  std::mt19937_64 dice(seed());
+  std::mt19937_64 dice(carom::test::seed());
   carom::queue<int> q(20);
-  std::vector<forked> crowd;
+  std::vector<forked_process> crowd;
   const auto join_in = [&] {
-    return forked([&q] {
+    return forked_process([&q] {
       for (;;) {
         try {
           q.put(1, 1ms);
@@ -227,7 +220,7 @@ TEST_F(Parity, Queue_kill_anybody_while_all_put_and_get) {
 
 TEST_F(Parity, Queue_a_stopped_consumer_delays_the_others_only_a_moment) {
   carom::queue<int> q;
-  forked stopped([&] {
+  forked_process stopped([&] {
     board::set(0, 1);
     (void)q.get();
     return 0;
@@ -250,7 +243,7 @@ TEST_F(Parity, Queue_a_stopped_producer_keeps_no_room) {
   carom::queue<int> q(2);
   q.put(1);
   q.put(2);
-  forked stopped([&] {
+  forked_process stopped([&] {
     board::set(0, 1);
     q.put(3);
     return 0;

@@ -6,12 +6,15 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <iostream>
+#include <random>
 #include <stdexcept>
 
 namespace carom::test {
 
-forked::forked(const std::function<int()>& run) : pid_(::fork()) {
+forked_process::forked_process(const std::function<int()>& run) : pid_(::fork()) {
   if (pid_ < 0) throw std::runtime_error("fork");
   if (pid_ != 0) return;
   int status = exit_of_exception;
@@ -23,20 +26,27 @@ forked::forked(const std::function<int()>& run) : pid_(::fork()) {
   ::_exit(status);
 }
 
-forked::~forked() {
+forked_process::~forked_process() {
   if (pid_ == 0) return;
   kill();
   (void)wait();
 }
 
-void forked::kill(int signal) const { ::kill(pid_, signal); }
+void forked_process::kill(int signal) const { ::kill(pid_, signal); }
 
-int forked::wait() {
+int forked_process::wait() {
   int status = 0;
   const pid_t pid = std::exchange(pid_, 0);
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+std::uint64_t seed() {
+  const char* given = std::getenv("CAROM_SEED");
+  const std::uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  std::cout << "CAROM_SEED=" << chosen << '\n';
+  return chosen;
 }
 
 }  // namespace carom::test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/channel.hpp"
+#include "tests/runtime/bytes_of.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,10 +16,6 @@
 
 namespace carom::runtime {
 namespace {
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span{text});
-}
 
 std::string text_of(const message& received) {
   return {reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size()};

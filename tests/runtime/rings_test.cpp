@@ -12,14 +12,11 @@
 
 #include "runtime/result_ring.hpp"
 #include "runtime/task_ring.hpp"
+#include "tests/runtime/bytes_of.hpp"
 
 // The rules one by one, in one thread; rings_stress_test.cpp has the threads.
 namespace carom::runtime {
 namespace {
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span{text});
-}
 
 class Rings : public testing::Test {
  protected:
