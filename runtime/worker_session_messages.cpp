@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a worker and its host tell each other beside the rings.
+#include <utility>
+
+#include "runtime/modules.hpp"
+#include "runtime/proc_tree.hpp"
+#include "runtime/worker_session.hpp"
+
+namespace carom::runtime {
+
+using namespace serialization;
+
+worker_message_kind worker_session::receive_one() {
+  message received;
+  for (;;) {
+    const std::error_code error = channel_.receive(received, true);
+    if (!error) break;
+    if (error == channel_errc::end_of_file) {
+      end_children();  // nobody is left to work for, nor to end what this worker has started
+      leave(1);
+    }
+    if (error != std::errc::interrupted && error != channel_errc::oversized &&
+        error != channel_errc::descriptors_lost)
+      leave(1);
+  }
+  const auto kind = kind_of(received.bytes);
+  if (!kind) leave(1);
+  if (*kind == worker_message_kind::tasks) return *kind;
+  ++messages_seen_;
+  try {
+    switch (*kind) {
+      case worker_message_kind::segment: {
+        const auto told = unpack_message<segment_message>(received.bytes);
+        if (told.writable || told.ticket == 0) last_segment_ = told.ticket;
+        if (told.ticket != 0 && (received.fds.empty() || !segments_.add(told, received.fds[0])))
+          last_segment_ = 0;
+        break;
+      }
+      case worker_message_kind::forget:
+        segments_.forget(unpack_message<ticket_message>(received.bytes).ticket);
+        break;
+      case worker_message_kind::module: {
+        auto record = unpack_message<module_record>(received.bytes);
+        add_peer_module({std::move(record.build_id), std::move(record.path)});
+        break;
+      }
+      case worker_message_kind::descriptors: {
+        const auto told = unpack_message<descriptors_message>(received.bytes);
+        // Those that were lost on the way are missed when the arguments are unpacked.
+        if (told.tickets.size() != received.fds.size()) break;
+        auto& list = descriptors_[told.key];
+        for (std::size_t i = 0; i < told.tickets.size(); ++i)
+          list.adopt(told.tickets[i], received.fds[i].release());
+        break;
+      }
+      case worker_message_kind::leave: leaving_ = true; break;
+      default: leave(1);
+    }
+  } catch (const std::exception&) {
+    leave(1);
+  }
+  return *kind;
+}
+
+void worker_session::read_waiting_messages() {
+  while (messages_wait()) receive_one();
+}
+
+bool worker_session::messages_wait() const noexcept {
+  // Counted after it is sent: a message may be seen before it is counted.
+  const std::uint32_t sent = page_->header.control_count.load(std::memory_order_seq_cst);
+  return static_cast<std::int32_t>(sent - messages_seen_) > 0;
+}
+
+std::uint64_t worker_session::need_segment(std::uint64_t bytes) {
+  send(pack_message(worker_message_kind::need_segment, need_segment_message{bytes}));
+  last_segment_ = UINT64_MAX;
+  while (last_segment_ == UINT64_MAX) receive_one();
+  return last_segment_;
+}
+
+void worker_session::dropped(std::uint64_t ticket) {
+  send(pack_message(worker_message_kind::dropped, ticket_message{ticket}));
+}
+
+void worker_session::ring_host() {
+  // If the host's queue is full it has messages to wake for.
+  (void)channel_.send(pack_message(worker_message_kind::results));
+}
+
+void worker_session::send(std::vector<std::byte> bytes) {
+  if (channel_.send(bytes, {}, true)) leave(1);
+}
+
+}  // namespace carom::runtime
