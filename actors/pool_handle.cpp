@@ -167,8 +167,10 @@ void pool_handle::check_open() const {
   if (refusing_.load(std::memory_order_relaxed)) throw_closed();
 }
 
-/// False if the pool has ended: then the references are still the caller's.
-bool pool_handle::push(task_node* newest, task_node* oldest) {
+/// False if the pool has ended: then the references are still the caller's. What has been pushed
+/// cannot be taken back, nor may the loop sleep on it: without memory for the message this ends the
+/// program.
+bool pool_handle::push(task_node* newest, task_node* oldest) noexcept {
   const auto found = inbox_.push(newest, oldest);
   if (found == submit_queue::pushed::ring)
     if (const auto contact = reach(); contact.supervisor)

@@ -85,7 +85,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
  private:
   [[noreturn]] void throw_closed() const;
   void check_open() const;
-  bool push(task_node* newest, task_node* oldest);
+  bool push(task_node* newest, task_node* oldest) noexcept;
 
   std::atomic<int> processes_;
   const overflow overflow_;

@@ -125,6 +125,10 @@ class supervisor final : public caf::event_based_actor,
                        detail::task_node& task, std::int64_t now);
   bool pass_hard_limit(seat& at, std::uint64_t position, std::optional<std::uint64_t> item,
                        detail::task_node& task, std::int64_t started_ns, std::int64_t now);
+  /// A chunk that runs no more: the item ends in `error`, those before it as they did, and those
+  /// after it go to another worker.
+  void end_at_item(seat& at, std::uint64_t position, std::uint64_t item, detail::task_node& task,
+                   const std::exception_ptr& error);
   void tell_timeout(seat& at, detail::task_node& task, bool soft, std::int64_t limit_ns);
   time_limits limits_of(const detail::task_node& task) const;
   /// Takes the running task at `position` away from its worker, which is to die: the task ends in

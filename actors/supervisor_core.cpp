@@ -245,6 +245,7 @@ void supervisor_core::end_turn() {
 }
 
 std::optional<supervisor_core::placement> supervisor_core::next_placement(std::int64_t now_ns) {
+  if (pending_.empty()) no_handfuls_ = false;
   if (pending_.empty() || ending() || !rate_.has_token(now_ns)) {
     // What comes later is shared anew: by then somebody else may idle.
     end_turn();
@@ -269,7 +270,7 @@ std::optional<supervisor_core::placement> supervisor_core::next_placement(std::i
     const std::uint64_t others = next.live == 0 ? std::max(idle_, 1u) : waiting;
     std::uint64_t fair = rate_.limited() ? 1 : pending_.size() / others;
     // From a long queue of tiny tasks each gets enough to be woken for, and fewer are woken.
-    if (fair >= first_window && next.average_ns != 0)
+    if (fair >= first_window && next.average_ns != 0 && !no_handfuls_)
       fair = std::max(fair, worth_waking_ns / next.average_ns);
     share_ = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(fair, 1, std::max(window(next), next.live + 1) - next.live));
@@ -335,8 +336,7 @@ std::vector<supervisor_core::taken> supervisor_core::take_back(worker_index w) {
 
 // --- stealing ------------------------------------------------------------------------------------
 
-std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck,
-                                                                  std::int64_t now_ns) const {
+std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck, std::int64_t now_ns) {
   if (!lopsided(now_ns)) return std::nullopt;
   std::optional<theft> best;
   std::uint32_t most = 1;
@@ -348,6 +348,7 @@ std::optional<supervisor_core::theft> supervisor_core::next_theft(bool stuck,
     most = one.live;
     best = theft{w, std::max(one.live / 2, std::uint32_t{1})};
   }
+  no_handfuls_ |= stuck && best;
   return best;
 }
 

@@ -149,7 +149,9 @@ class supervisor_core {
   /// Whom to steal from; nothing if nobody idles, or nobody has tasks to spare. A victim whose
   /// spare tasks take less than they cost to move is left alone unless `stuck`: it has not
   /// finished anything since the last look. The clock matters under a rate limit only.
-  std::optional<theft> next_theft(bool stuck, std::int64_t now_ns = 0) const;
+  /// What is stuck was not as tiny as tasks had been: until the queue is empty, handfuls are not
+  /// given any more.
+  std::optional<theft> next_theft(bool stuck, std::int64_t now_ns = 0);
   /// The shell has taken back what stood at `position` and was not begun; it is under way no more.
   task stolen(worker_index w, std::uint64_t position);
   /// The shell has ended what runs at `position`, whose worker is to die for it.
@@ -232,6 +234,7 @@ class supervisor_core {
   std::deque<worker_index> standby_;
   pending_tasks<task> pending_;
   hungry_line hungry_;
+  bool no_handfuls_ = false;  // tasks have turned out to take longer than they had
   worker_index giving_ = 0;
   std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
   std::uint32_t deaths_ = 0;

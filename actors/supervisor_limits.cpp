@@ -254,31 +254,36 @@ bool supervisor::pass_hard_limit(seat& at, std::uint64_t position,
     ring.condemn(position);
     // Nothing more can come: what was published is delivered, and the rest is known to the item.
     drain(at);
-    core_.ended(at.index(), position);
-    const auto& chunk = *task.chunk();
-    const auto open = at.link().open_items(position);
-    if (open.count != 0 && open.first + open.count <= *item) take_items(task, open, at.link());
-    if (*item > chunk.first) {
-      worker_lost_info lost;
-      lost.pid = at.pid();
-      lost.task_name = task_label(task);
-      lost.task_id = task.id();
-      lost.cause =
-          "another item of its chunk passed its time limit before this one's result was "
-          "sent";
-      fail_items(task, *item - 1, std::make_exception_ptr(worker_lost(lost)));
-    }
-    fail_items(task, *item, error);
-    if (has_items_left(task))
-      enqueue_task(task, true);
-    else
-      settle(task, detail::outcome_kind::value);
+    // Not if a corrupt worker has said that the whole chunk is done.
+    if (core_.ended(at.index(), position) == &task) end_at_item(at, position, *item, task, error);
     take_unbegun(at);
     kill(at, kill_reason::time_limit, &task, options_.kill_signal);
   }
   ++counts_.timed_out;
   tell_timeout(at, task, false, limit);
   return true;
+}
+
+void supervisor::end_at_item(seat& at, std::uint64_t position, std::uint64_t item, task_node& task,
+                             const std::exception_ptr& error) {
+  const auto& chunk = *task.chunk();
+  const auto open = at.link().open_items(position);
+  if (open.count != 0 && open.first + open.count <= item) take_items(task, open, at.link());
+  if (item > chunk.first) {
+    worker_lost_info lost;
+    lost.pid = at.pid();
+    lost.task_name = task_label(task);
+    lost.task_id = task.id();
+    lost.cause =
+        "another item of its chunk passed its time limit before this one's result was "
+        "sent";
+    fail_items(task, item - 1, std::make_exception_ptr(worker_lost(lost)));
+  }
+  fail_items(task, item, error);
+  if (has_items_left(task))
+    enqueue_task(task, true);
+  else
+    settle(task, detail::outcome_kind::value);
 }
 
 // --- ends ----------------------------------------------------------------------------------------

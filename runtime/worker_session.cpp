@@ -57,7 +57,6 @@ void prepare_process() {
     identity().page = nullptr;
     running().key.store(0, std::memory_order_relaxed);
   });
-  ::on_exit(&report_exit, nullptr);
 }
 
 /// Found when the program is loaded, not when the first worker leaves: each is its first.
@@ -217,6 +216,9 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   prepare_process();
   report_crashes_to(page_->crash);
+  // Before whatever this process has inherited: a process whose pool this is has destructors of its
+  // own.
+  ::on_exit(&report_exit, nullptr);
 }
 
 void worker_session::receive_setup() {

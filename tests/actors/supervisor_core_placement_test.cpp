@@ -334,6 +334,24 @@ TEST_F(Stealing, ShortTasksAreLeftWhereTheyAreUnlessTheyAreStuck) {
   EXPECT_TRUE(core_->next_theft(true));
 }
 
+TEST_F(Stealing, WhatWasStuckIsSharedEvenly) {
+  start(4);
+  for (index w = 0; w < 4; ++w) core_->set_average(w, 50);
+  submit(64);
+  const index first = place().front();
+  ASSERT_EQ(core_->live(first), 64u) << "a handful, it seemed";
+  const auto theft = core_->next_theft(true);
+  ASSERT_TRUE(theft && theft->victim == first && theft->count == 32);
+  for (std::uint32_t i = 0; i < theft->count; ++i) {
+    const auto task = core_->stolen(first, tails_[first] - 1 - i);
+    core_->resubmit(task);
+  }
+  place();
+  auto all = live();
+  std::ranges::sort(all);
+  EXPECT_THAT(all, ElementsAre(10, 11, 11, 32));
+}
+
 TEST_F(Stealing, LongTasksAreWorthStealingAtOnce) {
   start(2);
   submit(8);

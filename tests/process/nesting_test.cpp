@@ -161,6 +161,37 @@ TEST_F(Parity, Process_and_pool_below_each_other) {
     }
 }
 
+/// Its process has destructors that workers which are forked from it must not run.
+struct left_to_the_process {
+  ~left_to_the_process() { board::set(5, static_cast<std::uint32_t>(::getpid())); }
+};
+
+TEST_F(Parity, Process_pool_below_tells_that_a_task_has_called_exit) {
+  for (const auto method : carom::get_all_start_methods()) {
+    SCOPED_TRACE(std::string(carom::to_string(method)));
+    pipe_ends ends;
+    process one(
+        {},
+        +[](file_descriptor to, int how) {
+          static left_to_the_process guard;
+          carom::pool pool{{.processes = 1, .start_method = static_cast<start_method>(how)}};
+          std::string said;
+          try {
+            pool.apply(+[] { std::exit(3); });
+          } catch (const carom::worker_lost& e) {
+            said = e.info().cause;
+          }
+          write_line(to.get(), said + (board::get(5) == 0 ? "" : ", after the destructors"));
+        },
+        std::move(ends.write), static_cast<int>(method));
+    one.start();
+    EXPECT_EQ(read_line(ends.read.get()), "the task called exit(3)");
+    one.join();
+    EXPECT_EQ(one.exitcode(), 0);
+    board::set(5, 0);
+  }
+}
+
 TEST_F(Parity, Process_below_a_spawned_one) {
   pipe_ends ends;
   process one(
