@@ -23,9 +23,28 @@ using went_atom = caf::atom_constant<caf::atom("went")>;
 using late_atom = caf::atom_constant<caf::atom("late")>;
 using taken_back_atom = caf::atom_constant<caf::atom("takenback")>;
 
-/// An item on its way from the loop to the actor.
+/// An item on its way from the loop to the actor. If nobody takes it, the actor gone for one, it
+/// goes back to the queue.
+class carried {
+ public:
+  explicit carried(std::shared_ptr<queue_server> from) : from_(std::move(from)) {}
+  carried(const carried&) = delete;
+  carried& operator=(const carried&) = delete;
+  ~carried() {
+    if (taken) return;
+    from_->events().post([from = from_, back = std::make_shared<queue_item>(std::move(item))] {
+      from->give_back(std::move(*back));
+    });
+  }
+
+  queue_item item;
+  bool taken = false;
+
+ private:
+  std::shared_ptr<queue_server> from_;
+};
 struct carried_item {
-  std::shared_ptr<queue_item> item;
+  std::shared_ptr<carried> what;
 };
 
 queue_item to_item(const detail::blob& packed) {
@@ -66,12 +85,20 @@ class queue_face final : public caf::event_based_actor {
 
   const char* name() const override { return "carom.queue"; }
 
+  /// What has been asked for and has not come is asked for no more.
+  void on_exit() override {
+    for (const auto& known : pending_)
+      server_->events().post(
+          [server = server_, at_server = known.second.at_server] { server->withdraw(*at_server); });
+    pending_.clear();
+  }
+
   caf::behavior make_behavior() override {
     set_down_handler([this](const caf::down_msg& down) { let_go(down.source); });
     return {
         [this](const queue_get& request) { return get(request); },
         [this](const queue_put& request) { return put(request); },
-        [this](came_atom, std::uint64_t ticket, carried_item& what) { came(ticket, what.item); },
+        [this](came_atom, std::uint64_t ticket, carried_item& that) { came(ticket, *that.what); },
         [this](went_atom, std::uint64_t ticket) { settle(ticket, caf::message{}); },
         [this](late_atom, std::uint64_t ticket) { take_back(ticket); },
         [this](taken_back_atom, std::uint64_t ticket) {
@@ -96,14 +123,15 @@ class queue_face final : public caf::event_based_actor {
     const auto [ticket, at_server] = open(false, request.timeout);
     server_->events().post(
         [server = server_, self = caf::actor(this), ticket = ticket, at_server = at_server] {
-          *at_server = server->get([self, ticket](queue_item& item) {
-            auto moved = std::make_shared<queue_item>();
+          *at_server = server->get([self, ticket, server](queue_item& item) {
+            auto moved = std::make_shared<carried>(server);
             // The descriptor of large items is accounted for where it was: a duplicate goes.
-            moved->bytes.assign(item.bytes.bytes());
-            moved->descriptors = std::move(item.descriptors);
-            moved->large = item.large;
-            moved->length = item.length;
-            if (item.memory) moved->memory.reset(::fcntl(item.memory.get(), F_DUPFD_CLOEXEC, 3));
+            moved->item.bytes.assign(item.bytes.bytes());
+            moved->item.descriptors = std::move(item.descriptors);
+            moved->item.large = item.large;
+            moved->item.length = item.length;
+            if (item.memory)
+              moved->item.memory.reset(::fcntl(item.memory.get(), F_DUPFD_CLOEXEC, 3));
             caf::anon_send(self, came_atom::value, ticket, carried_item{std::move(moved)});
           });
         });
@@ -139,15 +167,11 @@ class queue_face final : public caf::event_based_actor {
     return {ticket, at_server};
   }
 
-  void came(std::uint64_t ticket, const std::shared_ptr<queue_item>& what) {
-    queue_item& item = *what;
-    if (!pending_.contains(ticket)) {
-      // Who asked went down in the same moment.
-      server_->events().post([server = server_, what] { server->give_back(std::move(*what)); });
-      return;
-    }
+  void came(std::uint64_t ticket, carried& what) {
+    if (!pending_.contains(ticket)) return;  // who asked went down in the same moment
+    what.taken = true;
     try {
-      const auto received = to_received(item);
+      const auto received = to_received(what.item);
       settle(ticket, make_(received));
     } catch (...) {
       settle(ticket, make_actor_error(std::current_exception()));

@@ -230,7 +230,8 @@ void queue_server::withdraw_room(const queue_core::command& what) {
   touch(what.who);
   take_puts(what.who);
   // A client that breaks the rules has no room at all.
-  core_.withdrawn(what.who, link.corrupt() ? 0 : std::min(link.room(), what.count));
+  // What it has put since then needs its place.
+  core_.withdrawn(what.who, link.corrupt() ? 0 : link.outstanding());
   if (link.corrupt()) let_go(what.who);
 }
 

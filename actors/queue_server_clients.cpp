@@ -91,6 +91,7 @@ void queue_server::let_in(runtime::message& knock) {
   // What this process put through an earlier connection comes first.
   const std::int64_t now = runtime::steady_ns();
   look_at_all(now);
+  std::optional<client> seated;
   try {
     auto fresh = std::make_unique<seat>(runtime::queue_link(
         std::move(knock.fds[0]), std::move(knock.fds[1]), std::move(knock.fds[2]), bounded_));
@@ -98,6 +99,7 @@ void queue_server::let_in(runtime::message& knock) {
     if (seats_.size() <= who) seats_.resize(who + std::size_t{1});
     seats_[who] = std::move(fresh);
     ++present_;
+    seated = who;
     seat& one = *seats_[who];
     one.readable = events_.on_readable(one.link.fd(), [this, who] {
       read(who);
@@ -114,6 +116,7 @@ void queue_server::let_in(runtime::message& knock) {
     activate(who);
   } catch (const std::exception& e) {
     log()->warn("a queue refused a client: {}", e.what());
+    if (seated) let_go(*seated);
   }
 }
 

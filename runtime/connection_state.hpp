@@ -65,6 +65,11 @@ std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool r
 inline bool has_skipped(const connection_state& state) noexcept {
   return state.in.reader.at() == serialization::frame_reader::stage::skipping;
 }
+
+/// Whether something has come that no connection sends: nothing more can be received.
+inline bool is_broken(const connection_state& state) {
+  return state.in.reader.at() == serialization::frame_reader::stage::broken;
+}
 /// Takes what is left of a skipped message as far as it has come; false when more of it is to come,
 /// true also at the end.
 bool drop_skipped(connection_state& state);

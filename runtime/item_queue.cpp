@@ -43,6 +43,11 @@ struct outgoing {
   }
 };
 
+/// Larger items travel in memory of their own. A frame's size has 32 bits.
+std::uint64_t largest_plain(std::uint64_t capacity) {
+  return std::min(capacity / 4, std::uint64_t{1} << 30);
+}
+
 }  // namespace
 
 void throw_no_room() {
@@ -54,7 +59,7 @@ struct item_queue::body {
       : memory(std::move(from)),
         ring(memory.data(), capacity),
         rights(std::move(sockets)),
-        large(capacity / 4) {}
+        large(largest_plain(capacity)) {}
 
   bool put(outgoing& item, patience time);
   bool get(blob& into, patience time);
@@ -122,10 +127,11 @@ item_ring::put_result item_queue::body::append_with_descriptors(outgoing& item,
   auto sent = send();
   if (sent == item_rights::send_result::full) {
     drop_orphans();
+    // Before the try: consumers may take all that is there right behind it.
+    head = ring.header().head.load(std::memory_order_acquire);
     sent = send();
   }
   if (sent == item_rights::send_result::full) {
-    head = ring.header().head.load(std::memory_order_acquire);
     if (head != ring.header().tail.load(std::memory_order_relaxed))
       return item_ring::put_result::full;
     throw process_error(
@@ -269,7 +275,7 @@ bool item_queue::put(blob& item, patience time) {
     out.kind = frame_kind::with_descriptors;
     out.descriptors = item.find_descriptors();
   }
-  if (item.size() > body_->ring.capacity() / 4) {
+  if (item.size() > largest_plain(body_->ring.capacity())) {
     out.kind = frame_kind::in_memory_of_its_own;
     out.body = body_->large.detach(item);
     out.bytes = {};
@@ -279,7 +285,7 @@ bool item_queue::put(blob& item, patience time) {
 
 bool item_queue::put_bytes(std::span<const std::byte> bytes, patience time) {
   outgoing out{.bytes = bytes, .size = bytes.size()};
-  if (bytes.size() > body_->ring.capacity() / 4) {
+  if (bytes.size() > largest_plain(body_->ring.capacity())) {
     out.kind = frame_kind::in_memory_of_its_own;
     out.body = item_memory::copy(bytes);
   }

@@ -99,7 +99,7 @@ std::optional<std::uint64_t> item_rights::oldest() const noexcept {
   // Without room for descriptors the kernel makes no duplicates.
   do got = ::recv(out_.get(), &head, sizeof head, MSG_PEEK | MSG_DONTWAIT);
   while (got < 0 && errno == EINTR);
-  if (got < 0) return std::nullopt;
+  if (got <= 0) return std::nullopt;  // 0: somebody has shut the pair down
   // What is no message of a queue has a number that no frame names: it is dropped.
   return got == sizeof head ? head.serial : 0;
 }
@@ -142,7 +142,7 @@ bool item_rights::drop() noexcept {
   ssize_t got;
   do got = ::recv(out_.get(), &any, 1, MSG_DONTWAIT);
   while (got < 0 && errno == EINTR);
-  return got >= 0;
+  return got > 0;
 }
 
 void item_rights::drop_below(std::uint64_t serial) noexcept {

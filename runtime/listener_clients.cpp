@@ -23,6 +23,15 @@ namespace {
 /// Taken from the kernel at a time, so that a flood of clients leaves time to hear those before.
 constexpr int most_at_once = 64;
 
+/// Clients that have proved themselves and wait for accept(): more stay with the kernel.
+constexpr std::size_t most_ready = 64;
+
+/// Whether a client waits: a full table of descriptors is told before that is looked at.
+bool has_waiting_client(int listening) {
+  pollfd state{listening, POLLIN, 0};
+  return ::poll(&state, 1, 0) > 0;
+}
+
 /// What concerns the client that was to be accepted, not the listener (accept(2)).
 bool is_clients_fault(int error) {
   switch (error) {
@@ -75,7 +84,7 @@ void listener_state::forget_inherited() {
 /// True if there may be more.
 bool listener_state::accept_some() {
   if (!needs_handshakes()) return false;
-  for (int i = 0; i < most_at_once; ++i) {
+  for (int i = 0; i < most_at_once && ready_.size() < most_ready; ++i) {
     auto one = accept_one();
     if (!one) return false;
     if (clients_.size() >= options_.max_handshakes)
@@ -105,10 +114,13 @@ std::optional<listener_state::accepted> listener_state::accept_one() {
     }
     const int error = errno;
     if (error == EAGAIN) return std::nullopt;
+    const bool exhausted =
+        error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
     if (error == EINTR) {
       this_task::checkpoint();
-    } else if ((error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) &&
-               !clients_.empty()) {
+    } else if (exhausted && (!ready_.empty() || !has_waiting_client(socket_.get()))) {
+      return std::nullopt;  // who is ready takes a descriptor along
+    } else if (exhausted && !clients_.empty()) {
       refuse(clients_.begin(), "this process has no descriptor left");
     } else if (!is_clients_fault(error)) {
       throw std::system_error(error, std::system_category(),

@@ -70,13 +70,11 @@ queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, un
     throw process_error(host_is_gone());
 }
 
-queue_client::~queue_client() {
-  if (mark_.original()) {
-    (void)channel_.send(pack_queue_message({.kind = kind::leave}));
-    return;
-  }
-  // In a forked copy, where somebody may have closed what he took for private: only what is still
-  // the channel is closed.
+queue_client::~queue_client() { (void)channel_.send(pack_queue_message({.kind = kind::leave})); }
+
+void queue_client::abandon() noexcept {
+  // Somebody may have closed here what he took for private: only what is still the channel is
+  // closed.
   struct stat status {};
   unique_fd socket = channel_.release();
   if (::fstat(socket.get(), &status) != 0 || status.st_ino != channel_inode_)

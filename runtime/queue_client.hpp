@@ -41,7 +41,12 @@ class queue_client {
 
   /// Knocks. Throws process_error if the host is gone, std::system_error.
   explicit queue_client(const ends& its);
+  /// Of an original only.
   ~queue_client();
+  /// In a forked copy, in place of the destructor: closes the channel, which is another process's.
+  /// The object stays, as other threads may still ask it whether it is an original, and what it
+  /// holds may have been changing at the moment of the fork.
+  void abandon() noexcept;
   queue_client(const queue_client&) = delete;
   queue_client& operator=(const queue_client&) = delete;
 

@@ -121,7 +121,10 @@ std::shared_ptr<queue_host> queue_handle::here() const { return original() ? her
 
 queue_handle::~queue_handle() {
   queue_client* const client = client_.load();
-  delete client;
+  if (client && !client->original())
+    client->abandon();
+  else
+    delete client;
   if (!original()) {
     // A forked copy: the loop is another process's, and what somebody has closed here as private
     // may be another descriptor by now.
@@ -169,7 +172,7 @@ queue_client& queue_handle::connect() {
     if (found && found->original()) return *found;  // another thread was faster
     if (client_.compare_exchange_strong(found, fresh.get(), std::memory_order_acq_rel)) break;
   }
-  delete found;  // of the process that this one was forked from: only closes
+  if (found) found->abandon();  // of the process that this one was forked from
   return *fresh.release();
 }
 

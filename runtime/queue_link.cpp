@@ -18,7 +18,8 @@ namespace {
 
 /// A client that sends more than these is not one of ours.
 constexpr std::size_t most_put_off = 4096;
-constexpr std::size_t most_kept = 4 * detail::descriptor_list::most;
+constexpr std::size_t most_kept = ring_slots * detail::descriptor_list::most;
+static_assert(serialization::most_queue_tickets == channel::max_fds);
 /// A client that does not read so many answers reads none.
 constexpr std::size_t most_unsent = 4096;
 
@@ -84,6 +85,10 @@ bool queue_link::take_in(queue_item& into) {
       }
       if (!into.memory) into.length = 0;  // lost: whoever unpacks it misses its bytes
     }
+  }
+  if (!large && frame.payload.size() > largest_inline) {
+    break_rules("it put an item that is too large for the ring");
+    return false;
   }
   try {
     if (!large) into.bytes.assign(frame.payload);

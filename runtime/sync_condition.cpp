@@ -147,6 +147,7 @@ class condition_state {
 
   waiter_slot& enter(waiter_slot& slot) {
     const std::uint64_t ticket = page_.arrivals.fetch_add(1) + 1;
+    slot.reach.store(0);
     slot.ticket.store(ticket);
     slot.word.store(waiter_slot::word_of(ticket, waiter_slot::waiting));
     return slot;
@@ -220,7 +221,11 @@ class condition_state {
         first->alive.unlock();
         continue;
       }
-      first->reach.store(reach);
+      // Only up: another notifier may be at the same slot, and the one that loses below must not
+      // take from what the other's notification was for.
+      std::uint64_t known = first->reach.load();
+      while (known < reach && !first->reach.compare_exchange_weak(known, reach)) {
+      }
       if (!first->word.compare_exchange_strong(
               first_word, waiter_slot::word_of(first_ticket, waiter_slot::notified)))
         continue;

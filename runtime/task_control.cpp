@@ -27,6 +27,8 @@ namespace {
 /// thread.
 std::uint64_t thrown_for = 0;
 std::function<void()> before_throwing;
+/// Other threads that a task has made wait as any do: a limit is the task's own to hear of.
+thread_local bool runs_tasks = false;
 
 bool passed(std::uint64_t key) noexcept {
   const worker_page* page = identity().page;
@@ -121,6 +123,7 @@ running_state& running() noexcept {
 }
 
 void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept {
+  runs_tasks = true;
   running().started_ns.store(now_ns, std::memory_order_relaxed);
   running().key.store(key, std::memory_order_relaxed);
 }
@@ -157,7 +160,7 @@ pid_t this_worker::pid() noexcept { return identity().pid; }
 
 void this_task::checkpoint() {
   const std::uint64_t key = running().key.load(std::memory_order_relaxed);
-  if (!passed(key) || thrown_for == key) return;
+  if (!runs_tasks || !passed(key) || thrown_for == key) return;
   thrown_for = key;
   notice(key);
   if (const auto call = std::exchange(before_throwing, nullptr)) call();

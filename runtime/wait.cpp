@@ -61,7 +61,7 @@ class waiting {
   bool prepare_one(std::size_t i) {
     if (const connection* const one = access::connection_of(objects_[i])) {
       auto& state = runtime::receiver_of(access::state(*one));
-      if (state.in.ended) return true;
+      if (state.in.ended || runtime::is_broken(state)) return true;  // recv throws at once
       polled_.push_back({state.socket.get(), POLLIN, 0});
       return false;
     }

@@ -7,8 +7,6 @@ namespace carom::serialization {
 namespace {
 
 constexpr std::size_t header_bytes = 1 + 2 * sizeof(std::uint64_t);
-/// As many descriptors as a message of a channel may have.
-constexpr std::size_t most_tickets = 16;
 
 bool is_bell(queue_message_kind kind) {
   return kind == queue_message_kind::wake || kind == queue_message_kind::look;
@@ -38,7 +36,7 @@ std::optional<queue_message> unpack_queue_message(std::span<const std::byte> byt
     return bytes.size() == 1 ? std::optional(std::move(message)) : std::nullopt;
   if (bytes.size() < header_bytes) return std::nullopt;
   const std::size_t rest = bytes.size() - header_bytes;
-  if (rest % sizeof(std::uint64_t) != 0 || rest / sizeof(std::uint64_t) > most_tickets)
+  if (rest % sizeof(std::uint64_t) != 0 || rest / sizeof(std::uint64_t) > most_queue_tickets)
     return std::nullopt;
   std::memcpy(&message.id, &bytes[1], sizeof message.id);
   std::memcpy(&message.value, &bytes[1 + sizeof message.id], sizeof message.value);

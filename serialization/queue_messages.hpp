@@ -11,6 +11,9 @@
 /// datagram.
 namespace carom::serialization {
 
+/// As many descriptors as a message of a channel may have.
+inline constexpr std::size_t most_queue_tickets = 128;
+
 enum class queue_message_kind : std::uint8_t {
   // client to the door
   knock = 1,  // descriptors: the page, the host's end of a channel, the client's pidfd

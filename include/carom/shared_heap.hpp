@@ -117,13 +117,15 @@ class shared_heap {
   /// leaves the heap usable. May be nested.
   template <class F>
   decltype(auto) with(F&& f, detail::timeout time = std::nullopt) {
-    const detail::heap_section section(*memory_, detail::heap_section::intent::write, time);
+    const auto kept = memory_;  // `f` may give this heap away
+    const detail::heap_section section(*kept, detail::heap_section::intent::write, time);
     return call(std::forward<F>(f));
   }
   /// The same for an `f` that changes nothing.
   template <class F>
   decltype(auto) read(F&& f, detail::timeout time = std::nullopt) {
-    const detail::heap_section section(*memory_, detail::heap_section::intent::read, time);
+    const auto kept = memory_;  // `f` may give this heap away
+    const detail::heap_section section(*kept, detail::heap_section::intent::read, time);
     return call(std::forward<F>(f));
   }
 

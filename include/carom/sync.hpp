@@ -83,7 +83,9 @@ class CAROM_API exclusive_lock {
   }
   template <class Clock, class Duration>
   bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
-    return static_cast<bool>(acquire(when - Clock::now()));
+    const auto now = Clock::now();
+    if (when <= now) return try_lock();
+    return static_cast<bool>(acquire(when - now));
   }
 
   /// Waits at most so long, and says how it ended. Throws process_error if the calling thread has
@@ -123,7 +125,9 @@ class CAROM_API rlock {
   }
   template <class Clock, class Duration>
   bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
-    return static_cast<bool>(acquire(when - Clock::now()));
+    const auto now = Clock::now();
+    if (when <= now) return try_lock();
+    return static_cast<bool>(acquire(when - now));
   }
 
   /// Waits at most so long, and says how it ended.

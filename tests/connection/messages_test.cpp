@@ -335,6 +335,7 @@ TEST_F(Parity, Connection_garbage_is_an_error_that_stays) {
     EXPECT_THAT([&b = b] { b.recv<int>(); },
                 ThrowsMessage<process_error>(HasSubstr("no message of a connection")));
   EXPECT_TRUE(b.poll()) << "the error is to be received";
+  EXPECT_EQ(carom::wait({b}, std::chrono::seconds(30)).size(), 1u) << "and waited for";
   b.send(1);
   EXPECT_EQ(raw.recv<int>(), 1) << "the other direction works";
 }

@@ -217,6 +217,39 @@ TEST_F(Parity, Pool_soft_time_limit_at_a_checkpoint) {
   EXPECT_TRUE(result.soft_time_limit_passed());
 }
 
+/// Its helper waits for a lock while the task's soft limit passes.
+std::string soft_limit_beside_a_helper() {
+  carom::lock lock;
+  std::atomic<bool> helper_threw = false;
+  std::string how = "no limit";
+  lock.lock();
+  std::thread helper([&] {
+    try {
+      lock.lock();
+      lock.unlock();
+    } catch (...) {
+      helper_threw = true;
+    }
+  });
+  try {
+    sleep_for_ever();
+  } catch (const carom::soft_time_limit_exceeded&) {
+    // Long enough for the helper to look again, which it does every 10 ms.
+    std::this_thread::sleep_for(100ms);
+    how = "the task heard of it";
+  }
+  lock.unlock();
+  helper.join();
+  return helper_threw ? "the helper heard of it" : how;
+}
+
+TEST_F(Parity, Pool_soft_time_limit_is_the_tasks_and_no_helpers) {
+  carom::pool pool{{.processes = 1}};
+  auto result = pool.apply_async({.soft_time_limit = 20ms}, soft_limit_beside_a_helper);
+  EXPECT_EQ(result.get(), "the task heard of it");
+  EXPECT_TRUE(result.soft_time_limit_passed());
+}
+
 TEST_F(Parity, Pool_soft_time_limit_wakes_a_sleep) {
   carom::pool pool{{.processes = 1, .soft_time_limit = 20ms}};
   const pid_t worker = pool.apply(tasks::worker);

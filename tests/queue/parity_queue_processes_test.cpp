@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <carom/carom.hpp>
 #include <chrono>
 #include <map>
@@ -143,6 +144,31 @@ TEST_F(Parity, Queue_handle_bytes_that_are_none) {
   EXPECT_THROW((void)carom::detail::decode<carom::queue<int>>(packed.bytes()),
                carom::encoding_error)
       << "without its descriptors";
+}
+
+TEST_F(Parity, Queue_threads_of_a_forked_process_inherit_it_at_once) {
+  carom::queue<int> numbers;
+  numbers.put(0);
+  ASSERT_EQ(numbers.get(), 0);  // this process has a connection, which the copies cannot use
+  constexpr int copies = 20, threads = 8;
+  for (int i = 0; i < copies; ++i) {
+    forked_process child([&] {
+      std::atomic<int> here = 0;
+      std::vector<std::thread> all;
+      for (int t = 0; t < threads; ++t)
+        all.emplace_back([&, t] {
+          ++here;
+          while (here != threads) std::this_thread::yield();
+          numbers.put(t);
+        });
+      for (auto& one : all) one.join();
+      return 0;
+    });
+    EXPECT_EQ(child.wait(), 0);
+  }
+  int sum = 0;
+  for (int i = 0; i < copies * threads; ++i) sum += numbers.get(30s);
+  EXPECT_EQ(sum, copies * threads * (threads - 1) / 2);
 }
 
 TEST_F(Parity, Queue_forked_processes_inherit_it) {

@@ -177,6 +177,25 @@ TEST_F(Parity, Queue_more_large_items_than_a_process_has_descriptors) {
   }
 }
 
+TEST_F(Parity, Queue_items_with_many_descriptors) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const carom::file_descriptor read_end(ends[0]);
+  carom::queue<std::vector<carom::file_descriptor>> files;
+  for (const std::size_t count : {15, 16, 17, 127, 128, 129, 300}) {  // a message takes 128
+    std::vector<carom::file_descriptor> sent;
+    for (std::size_t i = 0; i < count; ++i)
+      sent.push_back(carom::file_descriptor::duplicate(ends[1]));
+    files.put(std::move(sent));
+    const auto got = files.get(30s);
+    ASSERT_EQ(got.size(), count);
+    for (const auto& one : got) ASSERT_EQ(::write(one.get(), "x", 1), 1);
+    std::vector<char> read(count);
+    ASSERT_EQ(::read(read_end.get(), read.data(), count), static_cast<ssize_t>(count));
+  }
+  ::close(ends[1]);
+}
+
 TEST_F(Parity, Queue_descriptors_and_queues_are_items) {
   carom::queue<carom::file_descriptor> files;
   int ends[2];

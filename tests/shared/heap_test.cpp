@@ -59,6 +59,19 @@ TEST_F(Parity, Shared_heap_containers_between_processes) {
   EXPECT_TRUE(heap.check());
 }
 
+TEST_F(Parity, Shared_heap_given_away_while_it_is_used) {
+  std::optional<shared_heap> heap(std::in_place, 64 * 1024);
+  const shared_heap* const where = &*heap;
+  EXPECT_EQ(heap->with([&] {
+    heap.reset();
+    return 1;
+  }),
+            1);
+  heap.emplace(64 * 1024);
+  EXPECT_EQ(&*heap, where);
+  EXPECT_TRUE(heap->with([] { return true; })) << "no lock was left behind";
+}
+
 TEST_F(Parity, Shared_heap_handle_that_was_sent_is_the_same_heap) {
   shared_heap here(1 << 20);
   here.make<heap_string>("text", "a text that is too long to stand in the string object itself");

@@ -121,6 +121,7 @@ TEST_F(Parity, Sync_lock_times_out) {
   EXPECT_FALSE(lock.try_lock_until(begin + 100ms));
   EXPECT_GE(clock_type::now() - begin, 100ms);
   EXPECT_FALSE(lock.try_lock_until(std::chrono::system_clock::now() + 10ms));
+  EXPECT_FALSE(lock.try_lock_until(std::chrono::steady_clock::time_point::min())) << "long past";
   EXPECT_EQ(lock.acquire(-1h), timed_out);
   EXPECT_EQ(lock.acquire(0s), timed_out);
   board::set(0, 2);
