@@ -4,6 +4,7 @@
 
 #include <array>
 #include <carom/carom.hpp>
+#include <cstdlib>
 #include <memory>
 #include <set>
 #include <sstream>
@@ -60,6 +61,23 @@ TEST_F(Parity, Pool_apply) {
   static_assert(std::is_void_v<decltype(pool.apply(tasks::nothing))>);
   pool.apply(tasks::nothing);
   EXPECT_NE(pool.apply(tasks::worker), ::getpid());
+}
+
+TEST_F(Parity, Pool_apply_lengths_have_64_bits) {
+  // 3 GiB, which a 32-bit length cannot say, with CAROM_FULL: host, segment and worker have them.
+  const std::size_t size =
+      std::getenv("CAROM_FULL") ? (std::size_t{3} << 30) + 1 : (std::size_t{24} << 20) + 1;
+  carom::pool pool{{.processes = 1}};
+  std::string text(size, 'x');
+  text.back() = 'y';
+  EXPECT_EQ(pool.apply(length, text), size);
+  EXPECT_EQ(pool.apply(
+                +[](const std::string& all) { return all.substr(all.size() - 2); }, text),
+            "xy");
+  const std::string back = pool.apply(
+      +[](std::string all) { return all; }, std::move(text));
+  EXPECT_EQ(back.size(), size);
+  EXPECT_EQ(back.back(), 'y');
 }
 
 TEST_F(Parity, Pool_apply_default_options) {
