@@ -172,7 +172,7 @@ TEST_F(Parity, Queue_simple_consumers_of_descriptors_are_killed) {
 std::uint64_t stride(const mix& what) {
   if (std::getenv("CAROM_FULL")) return what.files ? 29 : 1;
   // Under a sanitizer there are many more of them, which costs their square.
-  if (slowness > 1) return what.files ? 20'011 : 1'009;
+  if (slowness > 1) return what.files ? 10'007 : 1'009;
   return what.files ? 401 : 7;
 }
 
