@@ -117,6 +117,7 @@ std::int64_t supervisor::look_at_start(seat& at, std::int64_t now) {
   if (now < deadline) return deadline;
   if (at.cause.empty()) {
     at.cause = "it was not ready within pool_options::start_timeout";
+    start_failed_ = true;  // its replacement may be at work before it is dead
     core_.condemn(at.index(), true);
     runtime_->host().signal_group(at.id(), SIGKILL);
     later(&supervisor::fill_seats);
