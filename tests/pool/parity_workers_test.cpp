@@ -483,7 +483,9 @@ TEST_F(Parity, Pool_restarts_with_backoff) {
 
 TEST_F(Parity, Pool_start_timeout) {
   carom::pool pool{
-      {.processes = 1, .initializer = carom::call(hangs_at_start), .start_timeout = 50ms}};
+      {.processes = 1,
+       .initializer = carom::call(hangs_at_start),
+       .start_timeout = 300ms * carom::test::slowness}};  // enough for one that does not hang
   EXPECT_EQ(pool.apply(tasks::square, 3), 9) << "the first worker is killed, the second starts";
   EXPECT_FALSE(pool.did_start_ok());
 }
