@@ -23,6 +23,11 @@ class pending_tasks {
 
   /// Not of an empty one.
   Task front() const { return first().front(); }
+  /// The one that will probably be at the front when `places` more have gone; Task() if none.
+  Task ahead(std::size_t places) const {
+    const deque& next = first();
+    return places < next.size() ? next[places] : Task();
+  }
   void pop_front() {
     first().pop_front();
     --size_;

@@ -109,6 +109,8 @@ class supervisor_core {
   void placed(std::uint64_t position, std::int64_t now_ns = 0);
   /// The worker's ring is full.
   void refused();
+  /// What will probably be at the front when `places` more have gone; null if nothing will.
+  task ahead(std::size_t places) const { return pending_.ahead(places); }
   /// The task whose turn it is; null if none waits.
   task front() const { return pending_.empty() ? nullptr : pending_.front(); }
   /// It is not to be sent at all; the caller ends it.

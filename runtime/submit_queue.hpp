@@ -66,10 +66,18 @@ class submit_queue {
  private:
   static task_node* closed_mark() noexcept { return reinterpret_cast<task_node*>(1); }
 
+  /// Nodes made one after the other often lie so, too. A guess that is wrong costs little.
+  static void fetch_ahead(const task_node* node, const task_node* next) noexcept {
+    const auto at = reinterpret_cast<std::uintptr_t>(next);
+    const std::uintptr_t step = at - reinterpret_cast<std::uintptr_t>(node);
+    __builtin_prefetch(reinterpret_cast<const void*>(at + 6 * step));
+  }
+
   static task_node* reversed(task_node* node) noexcept {
     task_node* oldest = nullptr;
     while (node) {
       task_node* next = node->next_;
+      fetch_ahead(node, next);
       node->next_ = oldest;
       oldest = node;
       node = next;

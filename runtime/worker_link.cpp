@@ -66,13 +66,13 @@ worker_link::worker_link(std::uint64_t worker_id, const setup_message& setup,
   send(pack_message(worker_message_kind::setup), {memory.get(), carrier.get()});
 }
 
-std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::blob& payload) {
+bool worker_link::write(task_frame&& frame, const detail::blob& payload) {
   if (module_count() != modules_told_) tell_new_modules();
   if (payload.segment()) {
     const segment* held = argument_segments::instance().share(payload);
-    if (!held) return std::nullopt;
+    if (!held) return false;
     if (!tickets_told_.contains(held->ticket)) {
-      if (!tell_segment(*held, false)) return std::nullopt;
+      if (!tell_segment(*held, false)) return false;
       tickets_told_.insert(held->ticket);
     }
     frame.flags |= flag_segment;
@@ -81,12 +81,13 @@ std::optional<std::uint64_t> worker_link::write(task_frame frame, const detail::
   } else {
     frame.payload = payload.bytes();
   }
-  if (!payload.has_descriptors()) return tasks_.write(frame);
+  if (!payload.has_descriptors()) return tasks_.write(frame).has_value();
   frame.flags |= flag_descriptors;
   const auto position = tasks_.write(frame);
-  if (!position || send_descriptors(*position, *payload.find_descriptors())) return position;
+  if (!position) return false;
+  if (send_descriptors(*position, *payload.find_descriptors())) return true;
   tasks_.revoke(*position);  // not shown yet: the worker skips it
-  return std::nullopt;
+  return false;
 }
 
 bool worker_link::send_descriptors(std::uint64_t key, const detail::descriptor_list& list) {

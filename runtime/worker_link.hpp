@@ -45,10 +45,11 @@ class worker_link {
   task_producer& tasks() noexcept { return tasks_; }
   result_consumer& results() noexcept { return results_; }
 
-  /// Writes a task behind the others; its position, or nothing if the worker's ring is full or no
-  /// segment is to be had for a large payload.
+  /// Writes a task behind the others, at `tasks().tail()` as it is before. Taken by reference and
+  /// answered in a register: words on the stack would be waited for behind the ring's cache line.
+  /// False if the worker's ring is full or no segment is to be had for a large payload.
   /// `payload` must stay until the task is settled if it lies in a segment.
-  std::optional<std::uint64_t> write(task_frame frame, const detail::blob& payload);
+  bool write(task_frame&& frame, const detail::blob& payload);
   /// Shows the worker what was written, and wakes it if need be.
   void publish();
   /// Gives back the room of `count` results.

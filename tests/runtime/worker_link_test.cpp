@@ -227,7 +227,9 @@ TEST_F(WorkerLink, DescriptorsThatNobodyAskedForAreClosed) {
 
 TEST_F(WorkerLink, ATaskTravelsThroughThePage) {
   connect();
-  EXPECT_EQ(link_->write({.task_id = 5}, payload_of(100)), 0u);
+  EXPECT_EQ(link_->tasks().tail(), 0u);
+  EXPECT_TRUE(link_->write({.task_id = 5}, payload_of(100)));
+  EXPECT_EQ(link_->tasks().tail(), 1u);
   link_->publish();
   EXPECT_EQ(next(), std::nullopt) << "the worker is awake";
   task_consumer tasks(*page_);
