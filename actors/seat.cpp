@@ -3,6 +3,7 @@
 
 #include <carom/detail/exception_codec.hpp>
 
+#include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
 
 namespace carom::actors {
@@ -11,6 +12,7 @@ seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_mes
            runtime::loop& events, owner& to)
     : index_(index), id_(id), events_(&events), owner_(&to), link_(id, setup) {
   readable_ = events_->on_readable(link_.fd(), [this] { read_channel(); });
+  if (setup.forwards_log) log_name_ = "carom-" + setup.pool_name + "-" + std::to_string(index);
 }
 
 void seat::sit(pid_t pid, runtime::unique_fd pidfd) {
@@ -53,6 +55,10 @@ void seat::worker_start_failed(std::span<const std::byte> exception) {
 }
 
 void seat::worker_rang() { owner_->results_waiting(*this); }
+void seat::worker_logged(int level, const std::string& text) {
+  if (log_name_.empty()) return worker_corrupt("it logged what nobody had asked for");
+  log()->log(static_cast<spdlog::level::level_enum>(level), "{}: {}", log_name_, text);
+}
 void seat::worker_corrupt(const char* what) { owner_->worker_corrupt(*this, what); }
 
 }  // namespace carom::actors

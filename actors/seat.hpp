@@ -87,6 +87,7 @@ class seat final : runtime::worker_link::listener {
   void worker_ready() override;
   void worker_start_failed(std::span<const std::byte> exception) override;
   void worker_rang() override;
+  void worker_logged(int level, const std::string& text) override;
   void worker_corrupt(const char* what) override;
 
   std::uint32_t index_;
@@ -98,6 +99,7 @@ class seat final : runtime::worker_link::listener {
   runtime::unique_fd pidfd_;
   bool ready_ = false;
   std::string start_error_;
+  std::string log_name_;  // empty unless the worker may log here
   std::unique_ptr<runtime::loop::watch> readable_;
   std::unique_ptr<runtime::loop::watch> writable_;
   std::unique_ptr<runtime::loop::watch> death_;

@@ -29,6 +29,7 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
   setup.index = static_cast<std::int32_t>(index);
   setup.pool_name = options.name;
   setup.log_level = runtime::log_level();
+  setup.forwards_log = options.forward_log;
   // Only workers that each have a CPU may look around on it before they sleep.
   if (options.processes <= cpus) setup.linger_ns = 20'000;
   // First: they may bring a module that is not in the list yet.

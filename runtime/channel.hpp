@@ -32,7 +32,8 @@ struct message {
 };
 
 /// One end of a connected SOCK_SEQPACKET socket between two of our processes: whole messages, in
-/// order, with descriptors. Every descriptor, received ones too, is close-on-exec. Not thread safe.
+/// order, with descriptors. Every descriptor, received ones too, is close-on-exec. Not thread safe,
+/// but for `send`, which any thread may call.
 class channel {
  public:
   static constexpr std::size_t max_bytes = std::size_t{64} * 1024;

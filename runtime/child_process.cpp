@@ -303,63 +303,6 @@ void child_process::take_back_start() noexcept {
   futex_wake_all(stage_);
 }
 
-// --- what the loop brings ------------------------------------------------------------------------
-
-void child_process::forked(std::uint64_t id, pid_t pid, unique_fd pidfd) {
-  {
-    std::lock_guard lock(mutex_);
-    // A direct child's own; what came with the message is its guardian's.
-    if (unique_fd own = runtime_->worker_pidfd(id)) pidfd = std::move(own);
-    pidfd_ = std::move(pidfd);
-  }
-  pid_ = pid;
-  stage_.store(running, std::memory_order_release);
-  futex_wake_all(stage_);
-}
-
-void child_process::fork_failed(std::uint64_t, int error) {
-  error_ = error;
-  settle(failed);
-}
-
-void child_process::exited(std::uint64_t, const exit_info& info) {
-  {
-    std::lock_guard lock(mutex_);
-    exit_ = info;
-  }
-  settle(ended);
-}
-
-void child_process::contact_lost(std::uint64_t id) {
-  // Nobody of ours is its parent any more: its pidfd tells, and the kernel knows how it ended.
-  std::lock_guard lock(mutex_);
-  if (!runtime_ || !pidfd_ || stage_ != running) return;
-  watch_ = runtime_->events().on_readable(pidfd_.get(), [this, id, fd = pidfd_.get()] {
-    if (!has_ended(fd)) return;
-    const auto self = shared_from_this();
-    exited(id, exit_of_stranger(pid_, fd));
-  });
-}
-
-void child_process::settle(stage how) {
-  auto& state = process_state::instance();
-  std::shared_ptr<child_process> self;  // the list may have been the last to know
-  {
-    std::lock_guard lock(state.children_mutex);
-    if (auto entry = state.children.extract(id_)) self = std::move(entry.mapped());
-  }
-  std::shared_ptr<host_runtime> runtime;
-  {
-    std::lock_guard lock(mutex_);
-    runtime = std::move(runtime_);
-    watch_.reset();
-  }
-  if (runtime) runtime->forget(id_);
-  stage_.store(how, std::memory_order_release);
-  futex_wake_all(stage_);
-  if (runtime) host_runtime::linger(std::move(runtime));
-}
-
 // --- what others ask -----------------------------------------------------------------------------
 
 bool child_process::wait_for_end(const deadline& until, bool in_a_task) {

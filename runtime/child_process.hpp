@@ -90,6 +90,8 @@ class child_process final : public detail::process_body,
   /// While it runs.
   std::shared_ptr<host_runtime> runtime_;
   std::unique_ptr<loop::watch> watch_;  // the loop's
+  std::unique_ptr<loop::timer> look_again_;
+  unique_fd last_pidfd_;
 
   std::uint64_t id_ = 0;
   int error_ = 0;

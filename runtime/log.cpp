@@ -1,17 +1,45 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/log.hpp"
 
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <memory>
 #include <mutex>
+#include <utility>
 
 namespace carom {
 namespace {
 
-std::shared_ptr<spdlog::logger> make_default(const std::string& name) {
-  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+/// Records go where the process got its logger from, and to stderr where that takes nothing.
+class forwarding_sink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit forwarding_sink(runtime::log_forward to) : to_(std::move(to)) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& record) override {
+    const std::string_view text(record.payload.data(), record.payload.size());
+    if (!to_(static_cast<int>(record.level), text)) stderr_.log(record);
+  }
+  void flush_() override { stderr_.flush(); }
+  void set_pattern_(const std::string& pattern) override { stderr_.set_pattern(pattern); }
+  void set_formatter_(std::unique_ptr<spdlog::formatter> formatter) override {
+    stderr_.set_formatter(std::move(formatter));
+  }
+
+  runtime::log_forward to_;
+  spdlog::sinks::stderr_sink_mt stderr_;
+};
+
+std::shared_ptr<spdlog::logger> make_default(const std::string& name,
+                                             const runtime::log_forward& forward) {
+  spdlog::sink_ptr sink;
+  if (forward)
+    sink = std::make_shared<forwarding_sink>(forward);
+  else
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   auto logger = std::make_shared<spdlog::logger>(name, std::move(sink));
   logger->set_level(spdlog::level::warn);
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e [%n] [%l] %v");
@@ -22,6 +50,7 @@ struct log_state {
   std::mutex mutex;
   std::string name = "carom";
   spdlog::level::level_enum level = spdlog::level::warn;
+  runtime::log_forward forward;
   std::shared_ptr<spdlog::logger> logger;
 };
 
@@ -37,7 +66,7 @@ std::shared_ptr<spdlog::logger> log() {
   auto& s = *state();
   std::lock_guard lock(s.mutex);
   if (!s.logger) {
-    s.logger = make_default(s.name);
+    s.logger = make_default(s.name, s.forward);
     s.logger->set_level(s.level);
   }
   return s.logger;
@@ -51,11 +80,12 @@ void set_log(std::shared_ptr<spdlog::logger> logger) {
 
 namespace runtime {
 
-void restart_log(const std::string& name, int level) {
+void restart_log(const std::string& name, int level, log_forward forward) {
   auto* fresh = new log_state;
   // Made when it is needed: most workers have nothing to say.
   fresh->name = name;
   fresh->level = static_cast<spdlog::level::level_enum>(level);
+  fresh->forward = std::move(forward);
   state() = fresh;
 }
 

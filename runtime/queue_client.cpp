@@ -47,7 +47,7 @@ queue_client::queue_client(const ends& its)
     : queue_client(its, channel::make_pair(),
                    make_shared_memory("carom-queue-page", sizeof(queue_page))) {}
 
-queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, unique_fd memory)
+queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, unique_fd memory) try
     : ends_(its),
       channel_(std::move(pair.first)),
       nudge_(make_nudge()),
@@ -68,6 +68,8 @@ queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, un
   if (!door) throw std::system_error(errno, std::system_category(), "connecting to a queue");
   if (!send_through(door, pack_queue_message({.kind = kind::knock}), fds))
     throw process_error(host_is_gone());
+} catch (const interrupted& by) {
+  pass_on(by);
 }
 
 queue_client::~queue_client() { (void)channel_.send(pack_queue_message({.kind = kind::leave})); }
@@ -225,7 +227,7 @@ void queue_client::send_ahead(outgoing& what) {
   }
 }
 
-bool queue_client::put(const detail::blob& item, const queue_wait& until) {
+bool queue_client::put(const detail::blob& item, const queue_wait& until) try {
   lock held(mutex_);
   expect_open();
   check_host();
@@ -253,6 +255,8 @@ bool queue_client::put(const detail::blob& item, const queue_wait& until) {
     if (!moved) throw process_error("the queue's host does not answer: it is stopped");
   }
   return true;
+} catch (const interrupted& by) {
+  pass_on(by);
 }
 
 // --- get -----------------------------------------------------------------------------------------
@@ -305,7 +309,7 @@ void queue_client::read_item(const task_slot& slot, queue_received& into) {
   into.hold = std::move(memory);
 }
 
-bool queue_client::get(queue_received& into, const queue_wait& until) {
+bool queue_client::get(queue_received& into, const queue_wait& until) try {
   lock held(mutex_);
   const auto ready = [&] {
     if (try_get(into)) return true;
@@ -327,24 +331,30 @@ bool queue_client::get(queue_received& into, const queue_wait& until) {
           "this process has closed the queue and nothing is in it: it would wait for others");
     }
   return true;
+} catch (const interrupted& by) {
+  pass_on(by);
 }
 
 // --- the rest ------------------------------------------------------------------------------------
 
-std::uint64_t queue_client::ask(kind what) {
+std::uint64_t queue_client::ask(kind what) try {
   lock held(mutex_);
   const auto answer = request(held, what, patience(), true);
   if (!answer) throw process_error("the queue's host does not answer: it is stopped");
   return *answer;
+} catch (const interrupted& by) {
+  pass_on(by);
 }
 
-bool queue_client::join(const queue_wait& until) {
+bool queue_client::join(const queue_wait& until) try {
   lock held(mutex_);
   const deadline in_time = deadline_of(until);
   const auto left = request(held, kind::unfinished, patience(), true);
   if (!left) throw process_error("the queue's host does not answer: it is stopped");
   if (*left == 0) return true;
   return request(held, kind::join, in_time, false).has_value();
+} catch (const interrupted& by) {
+  pass_on(by);
 }
 
 /// The answer; nothing if the time is up.

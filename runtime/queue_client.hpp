@@ -66,6 +66,8 @@ class queue_client {
   using kind = serialization::queue_message_kind;
   using deadline = std::optional<std::chrono::steady_clock::time_point>;
   struct outgoing;
+  /// The task's soft limit has passed: thrown where `mutex_` must not be let go of yet.
+  struct interrupted {};
   struct picture;
   class waiting_thread;
   enum class put_outcome { put, no_room, ring_full };
@@ -75,6 +77,9 @@ class queue_client {
   static deadline deadline_of(const detail::queue_wait& until);
   static deadline patience();
   static std::string host_is_gone();
+
+  /// What this_task::checkpoint throws; without the lock.
+  [[noreturn]] static void pass_on(const interrupted&);
 
   // All of these under the lock.
   put_outcome try_put(outgoing& what);

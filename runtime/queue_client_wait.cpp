@@ -4,12 +4,14 @@
 #include <sys/eventfd.h>
 
 #include <array>
+#include <carom/errors.hpp>
 #include <carom/this_task.hpp>
 #include <utility>
 
 #include "runtime/clock.hpp"
 #include "runtime/futex.hpp"
 #include "runtime/queue_wait.hpp"
+#include "runtime/worker_identity.hpp"
 
 // How the threads of a process wait for a queue's host.
 namespace carom::runtime {
@@ -108,7 +110,14 @@ void queue_client::wait_to_send(int fd, bool for_room) {
   ::poll(what.data(), what.size(), for_room ? 1000 : 1);
   if (what[1].revents && broken_.empty()) broken_ = host_is_gone();
   expect_usable();
+  // What is on its way is half written: no other thread may find it so, and what is registered for
+  // that moment may use this queue.
+  if (soft_limit_is_due()) throw interrupted{};
+}
+
+void queue_client::pass_on(const interrupted&) {
   this_task::checkpoint();
+  throw process_error("a soft time limit interrupted the use of a queue");
 }
 
 /// Receives what there is. `leading`: nobody else sleeps on the channel.

@@ -79,6 +79,8 @@ struct heap_memory::body {
 void* heap_allocate(heap_header& heap, std::size_t bytes, std::size_t alignment) {
   const heap_section section(heap, heap_section::intent::write);
   auto& manager = manager_of(heap);
+  // What it adds for itself must not wrap around.
+  if (bytes > manager.get_size() || alignment > manager.get_size()) throw std::bad_alloc();
   void* const place = alignment <= natural_alignment
                           ? manager.allocate(bytes, std::nothrow)
                           : manager.allocate_aligned(bytes, alignment, std::nothrow);

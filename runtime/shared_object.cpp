@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "runtime/live_states.hpp"
 #include "runtime/robust_mutex.hpp"
 #include "runtime/shared_mapping.hpp"
 
@@ -29,6 +30,7 @@ struct object_header {
   std::uint32_t depth = 0;  // how often its owner has taken it: the owner's
   std::atomic<std::uint32_t> taken_from_dead{0};
   std::atomic<std::uint32_t> damaged{0};
+  std::atomic<std::uint32_t> in_use{0};  // somebody is between `enter` and `leave`, or died there
 };
 
 constexpr std::size_t least_offset = 256;
@@ -37,6 +39,11 @@ constexpr std::size_t most_bytes = std::size_t{1} << 46;
 
 std::size_t offset_of(const shared_type& type) {
   return std::max<std::size_t>(least_offset, type.alignment);
+}
+
+/// As pthread_self, without the call.
+std::uintptr_t this_thread() noexcept {
+  return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
 }
 
 [[noreturn]] void throw_not_held(bool somebody_has_it) {
@@ -60,15 +67,18 @@ void throw_no_element(std::size_t index, std::size_t size) {
 }
 
 struct shared_object::memory {
-  explicit memory(shared_mapping from) : mapped(std::move(from)) {}
+  memory(shared_mapping from, const shared_type& of) : mapped(std::move(from)), type(of) {}
 
   object_header& header() const noexcept {
     return *reinterpret_cast<object_header*>(mapped.data());
   }
 
   shared_mapping mapped;
+  const shared_type type;
   /// How many of this process's threads hold the lock by `acquire`.
   std::atomic<int> held{0};
+  /// The thread of this process that is between `enter` and `leave`.
+  std::atomic<std::uintptr_t> inside{0};
 };
 
 shared_object::shared_object(std::unique_ptr<memory> made, std::size_t offset, std::size_t count)
@@ -96,30 +106,41 @@ std::shared_ptr<shared_object> shared_object::make(const shared_type& type, std:
   if (count > (most_bytes - offset) / std::max<std::size_t>(1, type.size))
     throw std::invalid_argument("an array of " + std::to_string(count) + " elements of " +
                                 std::to_string(type.size) + " bytes cannot be shared: too large");
-  auto made =
-      std::make_unique<memory>(shared_mapping::make("carom-shared", offset + count * type.size));
-  auto* const header = ::new (made->mapped.data()) object_header;
+  auto mapped = shared_mapping::make("carom-shared", offset + count * type.size);
+  auto* const header = ::new (mapped.data()) object_header;
   header->type = type;
   header->count = count;
+  auto made = wrap(std::make_unique<memory>(std::move(mapped), type), offset, count);
+  live_states<shared_object>::instance().add(made, made->memory_->mapped.fd());
+  return made;
+}
+
+std::shared_ptr<shared_object> shared_object::wrap(std::unique_ptr<memory> made, std::size_t offset,
+                                                   std::size_t count) {
   return std::shared_ptr<shared_object>(new shared_object(std::move(made), offset, count));
 }
 
-std::shared_ptr<shared_object> shared_object::unpack(byte_reader& in, const shared_type* wanted) {
-  auto made =
-      std::make_unique<memory>(shared_mapping::adopt(unique_fd(in.get_descriptor()), least_offset));
-  const object_header& header = made->header();
+std::shared_ptr<shared_object> shared_object::adopt(int owned_fd) {
+  auto mapped = shared_mapping::adopt(unique_fd(owned_fd), least_offset);
+  const auto& header = *reinterpret_cast<const object_header*>(mapped.data());
   const shared_type type = header.type;
   const std::uint64_t count = header.count;
   if (header.magic != object_header::expected_magic)
     throw encoding_error("a descriptor that should be a shared value or array is none");
-  if (wanted && type != *wanted)
-    throw encoding_error(
-        "a shared value or array holds another type than the one that is expected");
-  const std::size_t offset = offset_of(type), size = made->mapped.size();
+  const std::size_t offset = offset_of(type), size = mapped.size();
   if (type.alignment > 4096 || offset > size ||
       count > (size - offset) / std::max<std::size_t>(1, type.size))
     throw encoding_error("a shared value or array is corrupt: it has more elements than memory");
-  return std::shared_ptr<shared_object>(new shared_object(std::move(made), offset, count));
+  return wrap(std::make_unique<memory>(std::move(mapped), type), offset, count);
+}
+
+std::shared_ptr<shared_object> shared_object::unpack(byte_reader& in, const shared_type* wanted) {
+  auto found = live_states<shared_object>::instance().find_or_make(
+      unique_fd(in.get_descriptor()), [](unique_fd fd) { return adopt(fd.release()); });
+  if (wanted && found->memory_->type != *wanted)
+    throw encoding_error(
+        "a shared value or array holds another type than the one that is expected");
+  return found;
 }
 
 void shared_object::pack(byte_writer& out) const { out.put_descriptor(memory_->mapped.fd()); }
@@ -171,6 +192,22 @@ void shared_object::release() {
 
 bool shared_object::abandoned() const noexcept {
   return memory_->header().taken_from_dead.load(std::memory_order_relaxed) != 0;
+}
+
+bool shared_object::enter() noexcept {
+  object_header& header = memory_->header();
+  if (header.in_use.load(std::memory_order_acquire) != 0) {
+    if (memory_->inside.load(std::memory_order_relaxed) == this_thread()) return false;
+    header.damaged.store(1, std::memory_order_relaxed);
+  }
+  memory_->inside.store(this_thread(), std::memory_order_relaxed);
+  header.in_use.store(1, std::memory_order_seq_cst);
+  return true;
+}
+
+void shared_object::leave() noexcept {
+  memory_->inside.store(0, std::memory_order_relaxed);
+  memory_->header().in_use.store(0, std::memory_order_release);
 }
 
 bool shared_object::damaged() const noexcept {

@@ -277,7 +277,7 @@ void condition::notify_all() { state_->notify(max_waiters); }
 void condition::pack(detail::byte_writer& out) const { state_->pack(out); }
 condition condition::unpack(detail::byte_reader& in) {
   const bool recursive = in.get_raw<unsigned char>() == 1;
-  auto over = std::make_shared<lock_state>(runtime::unpack_sync_memory(in), recursive);
+  auto over = lock_state::unpack(in, recursive);
   return condition(
       std::make_shared<condition_state>(runtime::unpack_sync_memory(in), std::move(over)));
 }

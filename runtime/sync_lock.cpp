@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "runtime/live_states.hpp"
 #include "runtime/sliced_wait.hpp"
 
 namespace carom::detail {
@@ -31,6 +32,22 @@ constexpr sync_header::kind kind_of(bool recursive) {
 }
 
 }  // namespace
+
+std::shared_ptr<lock_state> lock_state::make(bool recursive) {
+  auto made = std::make_shared<lock_state>(recursive);
+  runtime::live_states<lock_state>::instance().add(made, made->memory_.fd());
+  return made;
+}
+
+std::shared_ptr<lock_state> lock_state::unpack(byte_reader& in, bool recursive) {
+  auto found = runtime::live_states<lock_state>::instance().find_or_make(
+      runtime::unpack_sync_memory(in), [recursive](runtime::unique_fd fd) {
+        return std::make_shared<lock_state>(std::move(fd), recursive);
+      });
+  if (found->recursive() != recursive)
+    throw encoding_error("a lock's memory holds a lock of the other kind");
+  return found;
+}
 
 lock_state::lock_state(bool recursive)
     : recursive_(recursive),
@@ -148,7 +165,7 @@ namespace carom {
 
 using detail::lock_state;
 
-exclusive_lock::exclusive_lock() : state_(std::make_shared<lock_state>(false)) {}
+exclusive_lock::exclusive_lock() : state_(lock_state::make(false)) {}
 exclusive_lock::exclusive_lock(std::shared_ptr<lock_state> state) noexcept
     : state_(std::move(state)) {}
 exclusive_lock::~exclusive_lock() = default;
@@ -161,10 +178,10 @@ acquire_result exclusive_lock::acquire(detail::timeout time) { return state_->ac
 bool exclusive_lock::abandoned() const noexcept { return state_->abandoned(); }
 void exclusive_lock::pack(detail::byte_writer& out) const { state_->pack(out); }
 exclusive_lock exclusive_lock::unpack(detail::byte_reader& in) {
-  return exclusive_lock(std::make_shared<lock_state>(runtime::unpack_sync_memory(in), false));
+  return exclusive_lock(lock_state::unpack(in, false));
 }
 
-rlock::rlock() : state_(std::make_shared<lock_state>(true)) {}
+rlock::rlock() : state_(lock_state::make(true)) {}
 rlock::rlock(std::shared_ptr<lock_state> state) noexcept : state_(std::move(state)) {}
 rlock::~rlock() = default;
 void rlock::lock() { state_->acquire(); }
@@ -173,8 +190,6 @@ bool rlock::try_lock() { return static_cast<bool>(state_->acquire(std::chrono::n
 acquire_result rlock::acquire(detail::timeout time) { return state_->acquire(time); }
 bool rlock::abandoned() const noexcept { return state_->abandoned(); }
 void rlock::pack(detail::byte_writer& out) const { state_->pack(out); }
-rlock rlock::unpack(detail::byte_reader& in) {
-  return rlock(std::make_shared<lock_state>(runtime::unpack_sync_memory(in), true));
-}
+rlock rlock::unpack(detail::byte_reader& in) { return rlock(lock_state::unpack(in, true)); }
 
 }  // namespace carom

@@ -11,13 +11,17 @@
 
 namespace carom::detail {
 
-/// What `lock` and `rlock` do: one process's mapping of the lock's memory, shared by the copies of
-/// a handle.
+/// What `lock` and `rlock` do: this process's mapping of the lock's memory, which all handles
+/// share.
 class lock_state {
  public:
+  static std::shared_ptr<lock_state> make(bool recursive);
+  /// What has arrived. Throws encoding_error.
+  static std::shared_ptr<lock_state> unpack(byte_reader& in, bool recursive);
+
   /// A new one.
   explicit lock_state(bool recursive);
-  /// One that has arrived. Throws encoding_error.
+  /// One that this process does not know yet. Throws encoding_error.
   lock_state(runtime::unique_fd fd, bool recursive);
   ~lock_state();
 

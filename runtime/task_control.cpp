@@ -133,6 +133,11 @@ void end_soft_limits() noexcept {
   if (before_throwing) before_throwing = nullptr;
 }
 
+bool soft_limit_is_due() noexcept {
+  const std::uint64_t key = running().key.load(std::memory_order_relaxed);
+  return runs_tasks && passed(key) && thrown_for != key;
+}
+
 void install_soft_signal() noexcept {
   struct sigaction action {};
   action.sa_handler = &on_soft_signal;  // without SA_RESTART: that is what it is for
@@ -159,8 +164,8 @@ int this_worker::index() noexcept { return identity().index; }
 pid_t this_worker::pid() noexcept { return identity().pid; }
 
 void this_task::checkpoint() {
+  if (!soft_limit_is_due()) return;
   const std::uint64_t key = running().key.load(std::memory_order_relaxed);
-  if (!runs_tasks || !passed(key) || thrown_for == key) return;
   thrown_for = key;
   notice(key);
   if (const auto call = std::exchange(before_throwing, nullptr)) call();

@@ -29,6 +29,8 @@ running_state& running() noexcept;
 /// A task, or an item, begins: what the one before has registered is forgotten.
 void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept;
 void end_soft_limits() noexcept;
+/// Whether this_task::checkpoint would throw, and call what is registered, in this thread.
+bool soft_limit_is_due() noexcept;
 
 /// The signal that says "look at the page": interrupts blocking system calls, and does no more.
 void install_soft_signal() noexcept;

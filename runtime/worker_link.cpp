@@ -22,6 +22,7 @@ namespace {
 
 /// A worker that asks for more has lost its mind.
 constexpr std::ptrdiff_t most_idle_results = 1024;
+constexpr std::int32_t most_log_level = 5;  // spdlog's critical
 constexpr std::size_t most_descriptors = 4 * detail::descriptor_list::most;
 
 /// Whether a message that was not sent may be sent later: the channel is full, too many descriptors
@@ -240,6 +241,13 @@ void worker_link::receive(message& received, listener& to) {
         if (!store_descriptors(received))
           to.worker_corrupt("it sent descriptors that nobody can have sent");
         return;
+      case worker_message_kind::logged: {
+        const auto told = unpack_message<log_message>(received.bytes);
+        if (told.level < 0 || told.level > most_log_level ||
+            told.text.size() > log_message::most_text)
+          return to.worker_corrupt("it logged what cannot be logged");
+        return to.worker_logged(told.level, told.text);
+      }
       case worker_message_kind::dropped:
         result_segments_.erase(unpack_message<ticket_message>(received.bytes).ticket);
         return;

@@ -27,6 +27,8 @@ class worker_link {
     virtual void worker_ready() = 0;
     virtual void worker_start_failed(std::span<const std::byte> exception) = 0;
     virtual void worker_rang() = 0;
+    /// It has a record for the host's logger; `level` is one of spdlog's.
+    virtual void worker_logged(int level, const std::string& text) = 0;
     /// It broke the rules: it is to be ended.
     virtual void worker_corrupt(const char* what) = 0;
 

@@ -206,7 +206,11 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   page_ = reinterpret_cast<worker_page*>(memory_.data());
   tasks_.emplace(*page_);
   results_.emplace(*page_);
-  restart_log("carom-" + setup_.pool_name + "-" + std::to_string(setup_.index), setup_.log_level);
+  log_forward forward;
+  if (setup_.forwards_log)
+    forward = [this](int level, std::string_view text) { return forward_log(level, text); };
+  restart_log("carom-" + setup_.pool_name + "-" + std::to_string(setup_.index), setup_.log_level,
+              std::move(forward));
   std::vector<module_info> modules;
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});

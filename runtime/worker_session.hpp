@@ -64,6 +64,7 @@ class worker_session final : worker_segments::requests {
   void note_time(std::int64_t now);
   void ring_host();
   void send(std::vector<std::byte> bytes);
+  bool forward_log(int level, std::string_view text) noexcept;
   /// Receives one message, blocking; leaves the process at the end of the channel.
   serialization::worker_message_kind receive_one();
   void read_waiting_messages();

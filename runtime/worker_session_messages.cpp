@@ -10,6 +10,16 @@ namespace carom::runtime {
 
 using namespace serialization;
 
+/// Any thread. A host that is behind with reading is not waited for.
+bool worker_session::forward_log(int level, std::string_view text) noexcept {
+  try {
+    const log_message told{level, std::string(text.substr(0, log_message::most_text))};
+    return !channel_.send(pack_message(worker_message_kind::logged, told));
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 worker_message_kind worker_session::receive_one() {
   message received;
   for (;;) {

@@ -24,7 +24,8 @@ std::optional<worker_message_kind> kind_of(std::span<const std::byte> message) {
     case worker_message_kind::ready:
     case worker_message_kind::start_failed:
     case worker_message_kind::need_segment:
-    case worker_message_kind::dropped: return kind;
+    case worker_message_kind::dropped:
+    case worker_message_kind::logged: return kind;
   }
   return std::nullopt;
 }

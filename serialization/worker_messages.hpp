@@ -30,7 +30,8 @@ enum class worker_message_kind : std::uint8_t {
   ready,
   start_failed,
   need_segment,
-  dropped  // a result segment that the worker will not use again
+  dropped,  // a result segment that the worker will not use again
+  logged    // a record for the host's logger
 };
 
 struct module_record {
@@ -130,13 +131,14 @@ struct setup_message {
   std::vector<rlimit_record> rlimits;
   std::int32_t nice = 0;
   std::vector<std::int32_t> cpu_affinity;
+  bool forwards_log = false;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar& origin& worker_id& index& pool_name& log_level& linger_ns& inherited_modules& modules;
     ar& has_initializer& initializer_module& initializer_offset& initializer_arguments;
     ar& has_exit_call& exit_module& exit_offset& exit_arguments& weighed& max_memory& rlimits& nice&
-        cpu_affinity;
+        cpu_affinity& forwards_log;
   }
 };
 
@@ -181,6 +183,19 @@ struct need_segment_message {
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar& bytes;
+  }
+};
+
+/// What a worker has logged; a longer text is cut.
+struct log_message {
+  static constexpr std::size_t most_text = 16 * 1024;
+
+  std::int32_t level = 0;  // spdlog's
+  std::string text;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar& level& text;
   }
 };
 

@@ -25,6 +25,9 @@ class CAROM_API object_lock {
   /// An object may be guarded by a lock that others use too.
   object_lock(exclusive_lock shared) noexcept : lock_(std::move(shared)) {}
   object_lock(rlock shared) noexcept : lock_(std::move(shared)) {}
+  // There is no move: a handle always names something.
+  object_lock(const object_lock&) noexcept = default;
+  object_lock& operator=(const object_lock&) noexcept = default;
 
   void lock() { acquire(); }
   /// Throws process_error if the calling thread does not hold the lock.
@@ -70,13 +73,18 @@ class object_guard {
   object_guard(object_lock& lock, shared_object& object) : lock_(lock) {
     // The lock in the object's memory has noted it already; another one cannot.
     if (lock_.acquire().abandoned()) object.set_damaged(true);
+    if (object.enter()) entered_ = &object;
   }
   object_guard(const object_guard&) = delete;
   object_guard& operator=(const object_guard&) = delete;
-  ~object_guard() { lock_.release(); }
+  ~object_guard() {
+    if (entered_) entered_->leave();
+    lock_.release();
+  }
 
  private:
   object_lock& lock_;
+  shared_object* entered_ = nullptr;
 };
 
 /// Runs what was given to `with`.

@@ -143,6 +143,11 @@ struct pool_options {
   /// Called on the loop thread when a worker is ready, and when one is gone.
   std::function<void(const process_event&)> on_process_up{};
   std::function<void(const process_event&)> on_process_down{};
+  /// What carom::log() is told in a worker is written by the host's, with the worker's name in
+  /// front, from the level on that the host's logger has when the worker starts; texts are cut at
+  /// 16 KiB. Where the host is too far behind it goes to the worker's stderr, as all does without
+  /// this.
+  bool forward_log = false;
   /// Shown in logs.
   std::string name = "pool";
 };

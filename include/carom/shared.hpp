@@ -45,6 +45,9 @@ class raw_value {
       : object_(detail::shared_object::make(detail::shared_type_of<T>(false), 1)) {
     ::new (static_cast<void*>(object_->data())) T(std::forward<Args>(args)...);
   }
+  // There is no move: a handle always names something.
+  raw_value(const raw_value&) noexcept = default;
+  raw_value& operator=(const raw_value&) noexcept = default;
 
   T get() const { return get_obj(); }
   void set(const T& to) { get_obj() = to; }

@@ -45,6 +45,9 @@ class raw_array {
   requires(std::convertible_to<std::ranges::range_reference_t<R>, T> &&
            !std::same_as<std::remove_cvref_t<R>, raw_array>) explicit raw_array(R&& elements)
       : raw_array(of(std::forward<R>(elements))) {}
+  // There is no move: a handle always names something.
+  raw_array(const raw_array&) noexcept = default;
+  raw_array& operator=(const raw_array&) noexcept = default;
 
   std::size_t size() const noexcept { return object_->count(); }
   bool empty() const noexcept { return size() == 0; }

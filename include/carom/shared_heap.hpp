@@ -105,6 +105,9 @@ class shared_heap {
   /// Of `size` bytes, a little of which the heap needs for itself. Throws std::invalid_argument
   /// beyond reason, std::system_error where there is no memory or descriptor left.
   explicit shared_heap(std::size_t size) : memory_(detail::heap_memory::make(size)) {}
+  // There is no move: a handle always names something.
+  shared_heap(const shared_heap&) noexcept = default;
+  shared_heap& operator=(const shared_heap&) noexcept = default;
 
   /// For containers in this heap: `heap_vector<int> v(heap.allocator<int>())`.
   template <class T>

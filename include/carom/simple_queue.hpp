@@ -50,6 +50,9 @@ class simple_queue {
   /// Throws std::invalid_argument for a capacity of zero or beyond reason.
   explicit simple_queue(simple_queue_options options = {})
       : queue_(detail::item_queue::make(options.capacity)) {}
+  // There is no move: a handle always names something.
+  simple_queue(const simple_queue&) noexcept = default;
+  simple_queue& operator=(const simple_queue&) noexcept = default;
 
   /// Appends `value`. Waits for as long as there is no room, or at most `time`: throws queue_full.
   void put(const T& value, detail::timeout time = std::nullopt) {

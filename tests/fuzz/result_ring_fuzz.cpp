@@ -33,6 +33,7 @@ class granted_link {
       void worker_ready() override {}
       void worker_start_failed(std::span<const std::byte>) override {}
       void worker_rang() override {}
+      void worker_logged(int, const std::string&) override {}
       void worker_corrupt(const char*) override { std::abort(); }
     } nobody;
     for (std::uint64_t& ticket : tickets) {

@@ -51,6 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   read_as<segment_message>(message);
   read_as<ticket_message>(message);
   read_as<need_segment_message>(message);
+  read_as<log_message>(message);
   read_as<module_record>(message);
   read_as<process_message>(message);
   read_as<exec_message>(message);

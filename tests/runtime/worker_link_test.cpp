@@ -41,6 +41,9 @@ struct hearing : worker_link::listener {
     heard.emplace_back("start failed");
   }
   void worker_rang() override { heard.emplace_back("rang"); }
+  void worker_logged(int level, const std::string& text) override {
+    heard.push_back("logged " + std::to_string(level) + " " + text);
+  }
   void worker_corrupt(const char*) override { heard.emplace_back("corrupt"); }
 };
 
@@ -186,11 +189,28 @@ TEST_F(WorkerLink, HearsTheEndOfTheChannelAfterTheLastWord) {
 
 TEST_F(WorkerLink, WhatNoWorkerSaysIsCorrupt) {
   connect();
-  for (const int kind : {0, 1, 2, 3, 4, 5, 6, 7, 15, 21, 255}) {
+  for (const int kind : {0, 1, 2, 3, 4, 5, 6, 7, 15, 21, 22, 255}) {
     say({static_cast<std::byte>(kind)});
     EXPECT_THAT(hear(), ElementsAre("corrupt")) << kind;
   }
   EXPECT_TRUE(still_there_) << "what is done about it is not the link's";
+}
+
+TEST_F(WorkerLink, WhatAWorkerLogsIsHeard) {
+  connect();
+  const auto record = [](int level, std::size_t length) {
+    return pack_message(worker_message_kind::logged, log_message{level, std::string(length, 'x')});
+  };
+  say(record(3, 2));
+  EXPECT_THAT(hear(), ElementsAre("logged 3 xx"));
+  say(record(0, 0));
+  EXPECT_THAT(hear(), ElementsAre("logged 0 "));
+  say(record(5, log_message::most_text));
+  EXPECT_THAT(hear(), ElementsAre("logged 5 " + std::string(log_message::most_text, 'x')));
+  for (const auto& wrong : {record(-1, 2), record(6, 2), record(3, log_message::most_text + 1)}) {
+    say(wrong);
+    EXPECT_THAT(hear(), ElementsAre("corrupt"));
+  }
 }
 
 TEST_F(WorkerLink, WhatIsCutShortOrTooLongIsCorrupt) {

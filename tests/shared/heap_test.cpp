@@ -351,6 +351,28 @@ TEST_F(Parity, Shared_heap_killed_at_instructions_of_an_allocation) {
   EXPECT_LT(damaged, done);
 }
 
+TEST_F(Parity, Shared_heap_refuses_what_no_heap_can_hold) {
+  shared_heap heap(1 << 20);
+  const std::size_t untouched = heap.free_memory();
+  auto bytes = heap.allocator<char>();
+  for (std::size_t most :
+       {std::size_t{1} << 20, SIZE_MAX / 2, SIZE_MAX - 64, SIZE_MAX - 1, SIZE_MAX})
+    EXPECT_THROW((void)bytes.allocate(most), std::bad_alloc) << most;
+  struct alignas(4096) wide {
+    char bytes[4096];
+  };
+  EXPECT_THROW((void)heap.allocator<wide>().allocate(SIZE_MAX / sizeof(wide)), std::bad_alloc);
+  EXPECT_TRUE(heap.check());
+  EXPECT_EQ(heap.free_memory(), untouched);
+}
+
+TEST_F(Parity, Shared_heap_that_was_moved_from_is_still_the_same) {
+  shared_heap heap(1 << 20);
+  shared_heap moved = std::move(heap);
+  moved.make<int>("n", 7);
+  EXPECT_EQ(*heap.find<int>("n"), 7);
+}
+
 TEST_F(Parity, Shared_heap_wrong_memory_is_refused) {
   carom::value<int> v;
   EXPECT_THROW((sent_as<shared_heap>(v.get_obj())), carom::encoding_error);

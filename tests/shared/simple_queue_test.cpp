@@ -45,6 +45,13 @@ int number_in(const carom::file_descriptor& file) {
   return ::pread(file.get(), &number, sizeof number, 0) == sizeof number ? number : -1;
 }
 
+TEST_F(Parity, Queue_simple_that_was_moved_from_is_still_the_same) {
+  simple_queue<int> q;
+  simple_queue<int> moved = std::move(q);
+  moved.put(1);
+  EXPECT_EQ(q.get(), 1);
+}
+
 TEST_F(Parity, Queue_simple_is_first_in_first_out) {
   simple_queue<int> queue;
   EXPECT_TRUE(queue.empty());

@@ -118,6 +118,36 @@ TEST_F(Parity, Shared_value_with_gives_what_the_function_gives) {
   EXPECT_EQ(v.get(), 21) << "the lock was released";
 }
 
+TEST_F(Parity, Shared_value_that_was_moved_from_is_still_the_same) {
+  value<int> v(1);
+  value<int> moved = std::move(v);
+  moved.set(2);
+  EXPECT_EQ(v.get(), 2);
+  v = std::move(moved);
+  v.get_lock().acquire();
+  moved.get_lock().release();
+
+  carom::array<int> a(3);
+  carom::array<int> moved_array = std::move(a);
+  moved_array[1] = 5;
+  EXPECT_THAT(a.to_vector(), ElementsAre(0, 5, 0));
+}
+
+TEST_F(Parity, Shared_value_whose_second_handle_is_dropped_stays_locked) {
+  value<int> v(1);
+  {
+    value<int> other = sent(v);
+    other.get_lock().acquire();
+  }
+  EXPECT_FALSE(forked([&] { return v.get_lock().try_lock(); }).succeeded());
+  v.get_lock().release();
+  EXPECT_TRUE(forked([&] {
+                const bool mine = v.get_lock().try_lock();
+                if (mine) v.get_lock().release();
+                return mine;
+              }).succeeded());
+}
+
 TEST_F(Parity, Shared_value_get_obj_and_get_lock) {
   value<int> v(5);
   carom::object_lock lock = v.get_lock();
@@ -389,12 +419,49 @@ TEST_F(Parity, Shared_value_lock_of_others_whose_owner_died) {
   EXPECT_TRUE(v.damaged());
 }
 
+/// The next owner of a lock that guards many objects may have to do with another one first.
+TEST_F(Parity, Shared_value_beside_others_under_one_lock_knows_of_the_death_in_it) {
+  carom::rlock guard;
+  value<int> a(1, guard), b(2, guard);
+  auto c = carom::synchronized(raw_array<int>{3, 4}, guard);
+  forked child([&] {
+    a.with([&](int& n) {
+      b.set(5);  // whole again before the death
+      n = 0;
+      board::set(0, 1);
+      for (;;) ::pause();
+    });
+    return true;
+  });
+  ASSERT_TRUE(board::wait(0));
+  child.kill();
+  EXPECT_TRUE(guard.acquire().abandoned());
+  guard.unlock();
+  b.with([](int& n, bool damaged) {
+    EXPECT_EQ(n, 5);
+    EXPECT_FALSE(damaged);
+  });
+  c.with([](auto&&, bool damaged) { EXPECT_FALSE(damaged); });
+  a.with([&](int& n, bool damaged) {
+    EXPECT_TRUE(damaged);
+    n = 1;
+    a.with([](int&, bool) {});
+    EXPECT_EQ(b.get(), 5);
+  });
+  EXPECT_FALSE(a.damaged());
+  a.with([](int&, bool damaged) { EXPECT_FALSE(damaged); });
+}
+
 TEST_F(Parity, Shared_value_last_handle_dropped_while_locked) {
-  value<int> kept;
+  carom::detail::blob packed;
   {
-    value<int> dropped = sent(kept);
-    dropped.get_lock().acquire();
+    value<int> dropped;
+    carom::detail::encode(packed, dropped);
+    value<int> last = sent(dropped);
+    last.get_lock().acquire();
   }
+  const carom::detail::descriptor_scope in_reach(packed.find_descriptors());
+  auto kept = std::get<0>(carom::detail::decode<value<int>>(packed.bytes()));
   EXPECT_TRUE(kept.get_lock().acquire(30s));
   kept.get_lock().release();
   EXPECT_TRUE(kept.damaged());

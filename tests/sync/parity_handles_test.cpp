@@ -39,6 +39,17 @@ T travelled(const T& value) {
   return std::get<0>(detail::decode<T>(packed.bytes()));
 }
 
+/// Whether another process can have the lock now.
+template <class Lock>
+bool others_can_lock(Lock lock) {
+  return forked([&] {
+           if (!lock.try_lock()) return false;
+           lock.unlock();
+           return true;
+         })
+      .succeeded();
+}
+
 /// The bytes of one handle, read as another.
 template <class To, class From>
 To misread(const From& value) {
@@ -82,6 +93,72 @@ TEST_F(Parity, Sync_handles_that_have_travelled_name_the_same_primitive) {
   EXPECT_EQ(barrier_there.parties(), 2);
   EXPECT_THROW(barrier_there.wait(), carom::broken_barrier) << "its time has come along";
   EXPECT_TRUE(barrier.broken());
+}
+
+/// A handle that came back is no other lock: to drop it while another one is there lets go of
+/// nothing.
+template <class Lock>
+void a_dropped_handle_lets_go_of_nothing() {
+  Lock kept;
+  {
+    Lock other = travelled(kept);
+    other.lock();
+  }
+  EXPECT_FALSE(others_can_lock(kept));
+  kept.unlock();
+  EXPECT_TRUE(others_can_lock(kept));
+  EXPECT_TRUE(kept.try_lock());
+  kept.unlock();
+
+  // Locked by the one, unlocked and locked again by the other.
+  {
+    Lock other = travelled(kept);
+    other.lock();
+    kept.unlock();
+    kept.lock();
+  }
+  EXPECT_FALSE(others_can_lock(kept));
+  EXPECT_FALSE(kept.abandoned());
+  kept.unlock();
+}
+
+TEST_F(Parity, Sync_a_dropped_handle_lets_go_of_nothing_while_others_are_there) {
+  a_dropped_handle_lets_go_of_nothing<carom::lock>();
+  a_dropped_handle_lets_go_of_nothing<carom::rlock>();
+}
+
+/// With the last handle of a process goes what it holds, however many there were.
+TEST_F(Parity, Sync_the_last_of_many_handles_lets_go_of_a_lock) {
+  detail::blob packed;
+  {
+    carom::lock first;
+    detail::encode(packed, first);
+    std::vector<carom::lock> more;
+    for (int i = 0; i < 200; ++i) more.push_back(travelled(first));
+    more[100].lock();
+  }
+  const detail::descriptor_scope in_reach(packed.find_descriptors());
+  auto again = std::get<0>(detail::decode<carom::lock>(packed.bytes()));
+  EXPECT_TRUE(again.acquire(0ns).abandoned());
+  again.unlock();
+}
+
+/// More than are ever swept out at a time come and go.
+TEST_F(Parity, Sync_many_locks_come_and_go) {
+  std::vector<carom::lock> kept;
+  for (int i = 0; i < 1000; ++i) {
+    carom::lock passing;
+    travelled(passing).lock();
+    if (i % 250 == 0) {
+      EXPECT_FALSE(others_can_lock(passing));
+    }
+    passing.unlock();
+    if (i % 10 == 0) kept.push_back(travelled(passing));
+  }
+  for (carom::lock& one : kept) {
+    one.lock();
+    one.unlock();
+  }
 }
 
 TEST_F(Parity, Sync_condition_travels_with_its_lock) {

@@ -65,6 +65,12 @@ class CAROM_API shared_object {
   /// Whether the present owner got it from one that died.
   bool abandoned() const noexcept;
 
+  /// Between `enter` and `leave` whoever holds the object's lock changes the object. A lock that
+  /// guards many objects tells only the next owner of a death; here each object knows of itself.
+  /// False if the caller is inside already.
+  bool enter() noexcept;
+  void leave() noexcept;
+
   /// Whether somebody died while it held the object's lock, whichever that is, since this was last
   /// set to false.
   bool damaged() const noexcept;
@@ -72,6 +78,9 @@ class CAROM_API shared_object {
 
  private:
   struct memory;
+  static std::shared_ptr<shared_object> wrap(std::unique_ptr<memory> made, std::size_t offset,
+                                             std::size_t count);
+  static std::shared_ptr<shared_object> adopt(int owned_fd);
   explicit shared_object(std::unique_ptr<memory> made, std::size_t offset, std::size_t count);
 
   std::unique_ptr<memory> memory_;

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+// Records of workers, written by the host's logger: pool_options::forward_log.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spdlog/sinks/base_sink.h>
+
+#include <carom/errors.hpp>
+#include <carom/log.hpp>
+#include <carom/pool.hpp>
+#include <carom/this_worker.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/support/eventually.hpp"
+#include "tests/support/leak_guard.hpp"
+
+namespace {
+
+using testing::IsEmpty;
+
+using record = std::pair<int, std::string>;  // level, text
+
+/// Keeps what the host's logger is told.
+class book : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  std::vector<record> records() {
+    std::lock_guard lock(mutex_);
+    return records_;
+  }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& one) override {
+    records_.emplace_back(static_cast<int>(one.level),
+                          std::string(one.payload.data(), one.payload.size()));
+  }
+  void flush_() override {}
+
+  std::vector<record> records_;
+};
+
+/// The host's logger, for a test.
+struct own_log {
+  own_log() {
+    auto logger = std::make_shared<spdlog::logger>("the host's", book_);
+    logger->set_level(spdlog::level::info);
+    carom::set_log(std::move(logger));
+  }
+  ~own_log() { carom::set_log(nullptr); }
+
+  bool comes(const record& wanted) {
+    return carom::test::eventually([&] {
+      for (const record& one : records())
+        if (one == wanted) return true;
+      return false;
+    });
+  }
+
+  std::vector<record> records() { return book_->records(); }
+
+  std::shared_ptr<book> book_ = std::make_shared<book>();
+};
+
+void says(int level, const std::string& text) {
+  carom::this_worker::log()->log(static_cast<spdlog::level::level_enum>(level), text);
+}
+
+void says_much(int times) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([=] {
+      for (int i = 0; i < times; ++i) carom::log()->info("{} {}", t, i);
+    });
+  for (auto& one : threads) one.join();
+}
+
+void dies_with_a_word() {
+  carom::log()->error("it is over");
+  ::raise(SIGKILL);
+}
+
+constexpr int info = spdlog::level::info, debug = spdlog::level::debug, warn = spdlog::level::warn;
+
+}  // namespace
+
+TEST_F(Parity, Pool_forward_log_writes_a_workers_records_in_the_hosts_log) {
+  own_log log;
+  for (const auto method : {carom::start_method::forkserver, carom::start_method::spawn}) {
+    carom::pool pool{
+        {.processes = 1, .start_method = method, .forward_log = true, .name = "scribes"}};
+    pool.apply(says, debug, std::string("too little"));
+    pool.apply(says, info, std::string("{} is no placeholder"));
+    pool.apply(says, warn, std::string(20'000, 'x'));
+    EXPECT_TRUE(log.comes({info, "carom-scribes-0: {} is no placeholder"}));
+    EXPECT_TRUE(log.comes({warn, "carom-scribes-0: " + std::string(16 * 1024, 'x')}));
+    EXPECT_EQ(pool.apply(
+                  +[](int x) { return x; }, 3),
+              3)
+        << "nothing else has changed";
+  }
+  for (const record& one : log.records()) EXPECT_NE(one.first, debug);
+}
+
+TEST_F(Parity, Pool_forward_log_brings_the_last_words_of_a_worker_that_dies) {
+  own_log log;
+  carom::pool pool{{.processes = 1, .forward_log = true, .name = "scribes"}};
+  EXPECT_THROW(pool.apply(dies_with_a_word), carom::worker_lost);
+  EXPECT_TRUE(log.comes({spdlog::level::err, "carom-scribes-0: it is over"}));
+}
+
+TEST_F(Parity, Pool_forward_log_keeps_up_with_threads_or_leaves_the_rest_to_stderr) {
+  own_log log;
+  testing::internal::CaptureStderr();
+  carom::pool pool{{.processes = 2,
+                    .start_method = carom::start_method::fork,
+                    .forward_log = true,
+                    .name = "scribes"}};
+  pool.apply(says_much, 500);
+  pool.apply(says, warn, std::string("behind them"));
+  pool.close();
+  pool.join();
+  const std::string aside = testing::internal::GetCapturedStderr();
+  std::size_t told = 0;
+  for (const record& one : log.records()) told += one.first == info;
+  for (std::size_t at = 0; (at = aside.find("[info]", at)) != std::string::npos; ++at) ++told;
+  EXPECT_EQ(told, 2000u);
+}
+
+TEST_F(Parity, Pool_without_forward_log_keeps_the_hosts_log_to_itself) {
+  own_log log;
+  carom::pool pool{{.processes = 1, .name = "scribes"}};
+  pool.apply(says, debug, std::string("nothing"));
+  pool.close();
+  pool.join();
+  EXPECT_THAT(log.records(), IsEmpty());
+}
