@@ -22,6 +22,8 @@ namespace {
 
 /// A worker that asks for more has lost its mind.
 constexpr std::ptrdiff_t most_idle_results = 1024;
+/// Who never stops talking holds nobody else up.
+constexpr int most_at_once = 32;
 constexpr std::int32_t most_log_level = 5;  // spdlog's critical
 constexpr std::size_t most_descriptors = 4 * detail::descriptor_list::most;
 
@@ -102,6 +104,7 @@ bool worker_link::send_descriptors(std::uint64_t key, const detail::descriptor_l
     }
     if (!send(pack_message(worker_message_kind::descriptors, told), std::move(fds))) return false;
   }
+  has_more_ = true;
   return true;
 }
 
@@ -216,7 +219,8 @@ bool worker_link::read(listener& to) {
     put_off_.pop_front();
     receive(received, to);
   }
-  for (;;) {
+  has_more_ = false;
+  for (int left = most_at_once; left != 0; --left) {
     const std::error_code error = channel_.receive(received);
     if (!error || error == channel_errc::descriptors_lost)
       receive(received, to);
@@ -225,6 +229,7 @@ bool worker_link::read(listener& to) {
     else
       return error == std::errc::operation_would_block;
   }
+  return true;
 }
 
 void worker_link::receive(message& received, listener& to) {

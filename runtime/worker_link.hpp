@@ -66,8 +66,11 @@ class worker_link {
   void leave();
   void forget_segment(std::uint64_t ticket);
 
-  /// Receives until there is nothing left. False when the worker's end is closed.
+  /// Receives what is there, or a good share of what does not end. False when the worker's end is
+  /// closed.
   bool read(listener& to);
+  /// Whether the last `read` had its share before it saw the end of what is there.
+  bool has_more() const noexcept { return has_more_; }
   /// Sends what had no room.
   void flush();
 
@@ -110,6 +113,7 @@ class worker_link {
   std::shared_ptr<warm_results> warm_ = std::make_shared<warm_results>();
   std::deque<unsent_message> unsent_;
   std::deque<message> put_off_;
+  bool has_more_ = false;
   std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
   std::size_t descriptor_count_ = 0;
 

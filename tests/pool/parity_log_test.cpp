@@ -16,12 +16,16 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/board.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {
 
 using testing::IsEmpty;
+
+namespace board = carom::test::board;
+enum slots : unsigned { begun, enough };
 
 using record = std::pair<int, std::string>;  // level, text
 
@@ -78,6 +82,11 @@ void says_much(int times) {
   for (auto& one : threads) one.join();
 }
 
+void chatters() {
+  board::add(begun);
+  while (board::get(enough) == 0) carom::log()->info("and another thing");
+}
+
 void dies_with_a_word() {
   carom::log()->error("it is over");
   ::raise(SIGKILL);
@@ -128,6 +137,26 @@ TEST_F(Parity, Pool_forward_log_keeps_up_with_threads_or_leaves_the_rest_to_stde
   for (const record& one : log.records()) told += one.first == info;
   for (std::size_t at = 0; (at = aside.find("[info]", at)) != std::string::npos; ++at) ++told;
   EXPECT_EQ(told, 2000u);
+}
+
+/// Nor does one that logs faster than the host can write.
+TEST_F(Parity, Pool_forward_log_of_who_never_stops_holds_up_nobody) {
+  own_log log;
+  testing::internal::CaptureStderr();
+  {
+    carom::pool pool{
+        {.processes = 2, .start_method = carom::start_method::fork, .forward_log = true}};
+    auto busy = pool.apply_async(chatters);
+    ASSERT_TRUE(board::wait(begun));
+    for (int i = 0; i < 200; ++i)
+      EXPECT_EQ(pool.apply(
+                    +[](int x) { return x; }, i),
+                i);
+    board::set(enough, 1);
+    busy.get();
+  }
+  (void)testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(log.records().empty());
 }
 
 TEST_F(Parity, Pool_without_forward_log_keeps_the_hosts_log_to_itself) {
