@@ -47,8 +47,15 @@ struct loop::impl {
   /// A share of what is ready: a flood of events must not starve the pollers.
   bool run_some() {
     constexpr int share = 64;
+    constexpr std::int64_t share_ns = 200'000;
     int ran = 0;
-    while (ran < share && io.poll_one() != 0) ++ran;
+    std::int64_t until = INT64_MAX;
+    while (ran < share && io.poll_one() != 0) {
+      ++ran;
+      const std::int64_t now = steady_ns();
+      if (now >= until) break;
+      if (ran == 1) until = now + share_ns;
+    }
     return ran != 0;
   }
   bool all_may_sleep() {

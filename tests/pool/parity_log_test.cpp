@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // Records of workers, written by the host's logger: pool_options::forward_log.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spdlog/sinks/base_sink.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <carom/errors.hpp>
+#include <carom/file_descriptor.hpp>
 #include <carom/log.hpp>
 #include <carom/pool.hpp>
 #include <carom/this_worker.hpp>
@@ -73,7 +77,13 @@ void says(int level, const std::string& text) {
   carom::this_worker::log()->log(static_cast<spdlog::level::level_enum>(level), text);
 }
 
-void says_much(int times) {
+carom::file_descriptor copy_of(const carom::file_descriptor& fd) {
+  return carom::file_descriptor(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+}
+
+/// `aside` is this worker's standard error from now on.
+void says_much(int times, carom::file_descriptor aside) {
+  ::dup2(aside.get(), STDERR_FILENO);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([=] {
@@ -82,7 +92,8 @@ void says_much(int times) {
   for (auto& one : threads) one.join();
 }
 
-void chatters() {
+void chatters(carom::file_descriptor aside) {
+  ::dup2(aside.get(), STDERR_FILENO);
   board::add(begun);
   while (board::get(enough) == 0) carom::log()->info("and another thing");
 }
@@ -123,39 +134,32 @@ TEST_F(Parity, Pool_forward_log_brings_the_last_words_of_a_worker_that_dies) {
 
 TEST_F(Parity, Pool_forward_log_keeps_up_with_threads_or_leaves_the_rest_to_stderr) {
   own_log log;
-  testing::internal::CaptureStderr();
-  carom::pool pool{{.processes = 2,
-                    .start_method = carom::start_method::fork,
-                    .forward_log = true,
-                    .name = "scribes"}};
-  pool.apply(says_much, 500);
-  pool.apply(says, warn, std::string("behind them"));
+  const carom::file_descriptor aside(::memfd_create("aside", MFD_CLOEXEC));
+  carom::pool pool{{.processes = 2, .forward_log = true, .name = "scribes"}};
+  pool.apply(says_much, 500, copy_of(aside));
   pool.close();
   pool.join();
-  const std::string aside = testing::internal::GetCapturedStderr();
   std::size_t told = 0;
   for (const record& one : log.records()) told += one.first == info;
-  for (std::size_t at = 0; (at = aside.find("[info]", at)) != std::string::npos; ++at) ++told;
+  std::string rest(static_cast<std::size_t>(::lseek(aside.get(), 0, SEEK_END)), 0);
+  ASSERT_EQ(::pread(aside.get(), rest.data(), rest.size(), 0), static_cast<ssize_t>(rest.size()));
+  for (std::size_t at = 0; (at = rest.find("[info]", at)) != std::string::npos; ++at) ++told;
   EXPECT_EQ(told, 2000u);
 }
 
 /// Nor does one that logs faster than the host can write.
 TEST_F(Parity, Pool_forward_log_of_who_never_stops_holds_up_nobody) {
   own_log log;
-  testing::internal::CaptureStderr();
-  {
-    carom::pool pool{
-        {.processes = 2, .start_method = carom::start_method::fork, .forward_log = true}};
-    auto busy = pool.apply_async(chatters);
-    ASSERT_TRUE(board::wait(begun));
-    for (int i = 0; i < 200; ++i)
-      EXPECT_EQ(pool.apply(
-                    +[](int x) { return x; }, i),
-                i);
-    board::set(enough, 1);
-    busy.get();
-  }
-  (void)testing::internal::GetCapturedStderr();
+  const carom::file_descriptor aside(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  carom::pool pool{{.processes = 2, .forward_log = true}};
+  auto busy = pool.apply_async(chatters, copy_of(aside));
+  ASSERT_TRUE(board::wait(begun));
+  for (int i = 0; i < 50; ++i)
+    EXPECT_EQ(pool.apply(
+                  +[](int x) { return x; }, i),
+              i);
+  board::set(enough, 1);
+  busy.get();
   EXPECT_FALSE(log.records().empty());
 }
 
