@@ -45,8 +45,11 @@ unique_fd make_memory(std::size_t bytes) {
 
 constexpr int all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 
-void seal(const unique_fd& fd) {
-  if (::fcntl(fd.get(), F_ADD_SEALS, all_seals) != 0) fail("cannot seal a large item");
+/// False if somebody has the memory mapped for writing.
+bool try_to_seal(const unique_fd& fd) {
+  if (::fcntl(fd.get(), F_ADD_SEALS, all_seals) == 0) return true;
+  if (errno != EBUSY) fail("cannot seal a large item");
+  return false;
 }
 
 }  // namespace
@@ -70,10 +73,13 @@ void item_memory::release(void* handle) noexcept { delete static_cast<item_block
 unique_fd item_memory::detach(detail::blob& packed) {
   if (!packed.segment() || !static_cast<item_block*>(packed.segment())->fd)
     return copy(packed.bytes());
+  const std::size_t size = packed.size();
   const std::unique_ptr<item_block> block(static_cast<item_block*>(packed.detach_segment()));
   block->mapped = {};  // or it could not be sealed against writing
-  seal(block->fd);
-  return std::move(block->fd);
+  if (try_to_seal(block->fd)) return std::move(block->fd);
+  // A process that another thread forked in the moment of the mapping has it too.
+  block->mapped = mapping(block->fd.get(), size, mapping::access::read);
+  return copy({block->mapped.data(), size});
 }
 
 unique_fd item_memory::copy(std::span<const std::byte> bytes) {
@@ -84,7 +90,7 @@ unique_fd item_memory::copy(std::span<const std::byte> bytes) {
     if (written <= 0) fail("cannot write a large item");
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
-  seal(fd);
+  if (!try_to_seal(fd)) fail("cannot seal a large item");
   return fd;
 }
 

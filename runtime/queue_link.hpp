@@ -43,9 +43,9 @@ class queue_link {
   void grant(std::uint64_t count);
   /// Takes back unused room until it has at most `keep`.
   void withdraw(std::uint64_t keep);
-  /// How much it may put beyond what it has put.
   /// Puts that are granted and have not been taken in: committed ones are among them.
   std::uint64_t outstanding() const noexcept { return limit_ - taken_in_; }
+  /// How much it may put beyond what it has put.
   std::uint64_t room() const noexcept {
     return limit_ - put_word::of(page_->puts.load(std::memory_order_acquire)).tail;
   }

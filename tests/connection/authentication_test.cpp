@@ -345,6 +345,42 @@ TEST_F(Parity, Connection_listener_without_free_descriptors_drops_the_half_open)
   EXPECT_EQ(server.join(), 0);
 }
 
+TEST_F(Parity, Connection_listener_with_a_full_table_serves_those_that_have_proved_themselves) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  listener l{{.authkey = key}};
+  constexpr int count = 8;
+  std::vector<stranger> honest;
+  std::vector<handshake> proofs;
+  for (int i = 0; i < count; ++i) {
+    honest.emplace_back(l);
+    proofs.emplace_back(handshake::side::client, key, carom::runtime::fresh_nonce());
+  }
+  EXPECT_THROW(l.accept(0ms), timeout_error);
+  for (std::size_t i = 0; i < count; ++i) {
+    give(proofs[i], honest[i].hear(challenge_size));
+    honest[i].say(take(proofs[i]));
+  }
+  const std::vector<stranger> more = [&] {
+    std::vector<stranger> made;
+    for (int i = 0; i < 3; ++i) made.emplace_back(l);
+    return made;
+  }();
+  std::vector<unique_fd> filling;
+  const rlimit few{carom::test::open_descriptors(::getpid()) + 8, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  for (unique_fd fd(::dup(0)); fd; fd.reset(::dup(0))) filling.push_back(std::move(fd));
+  std::vector<connection> served;
+  for (int i = 0; i < count; ++i) {
+    served.push_back(l.accept(30s));
+    served.back().send(i);
+  }
+  EXPECT_EQ(l.refused(), 0u);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  filling.clear();
+  expect_honest_client_is_served(l);
+}
+
 TEST_F(Parity, Connection_client_that_dies_during_the_handshake_is_nothing) {
   listener l{{.authkey = key}};
   for (int i = 0; i < 20; ++i) {

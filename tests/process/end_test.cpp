@@ -2,9 +2,11 @@
 // How processes end with what started them, what runs then, and what the deaths of servers change.
 #include <sys/wait.h>
 
+#include <memory>
 #include <random>
 #include <stdexcept>
 
+#include "runtime/child_process.hpp"
 #include "tests/process/support.hpp"
 
 namespace {
@@ -144,6 +146,36 @@ const helper_program host_of_the_lost("host_of_the_lost", [](const helper_progra
   ::kill(one.pid(), SIGKILL);
   one.join();
   return code == 8 && *one.exitcode() == -SIGKILL ? 0 : 2;
+});
+
+/// As above, of a child whose pidfd was lost on the way since no descriptor was free.
+const helper_program host_without_pidfd("host_without_pidfd", [](const helper_program::arguments&) {
+  const auto child = std::make_shared<carom::runtime::child_process>(
+      carom::detail::pack_process_call(+[] {
+        board::set(2, 1);
+        board::wait(3);
+        std::exit(8);
+      }),
+      carom::process_options{});
+  child->start();
+  board::wait(2);
+  carom::runtime::host_runtime::worker_events& told = *child;
+  told.forked(0, child->pid(), {});
+  const auto servers = servers_of_host(::getpid());
+  ::kill(servers.keeper, SIGSTOP);
+  ::kill(servers.forker, SIGSTOP);
+  ::kill(servers.keeper, SIGKILL);
+  ::kill(servers.forker, SIGKILL);
+  // Behind what the loop was told of the servers' end.
+  try {
+    process late(nothing);
+    late.start();
+    return 1;
+  } catch (const carom::process_error&) {
+  } catch (const carom::start_method_error&) {
+  }
+  board::set(3, 1);
+  return child->join(std::chrono::seconds(60)) && child->exitcode() == 8 ? 0 : 2;
 });
 
 server_pids own_servers() { return servers_of_host(::getpid()); }
@@ -310,6 +342,11 @@ TEST_F(Parity, Process_lives_on_when_forker_and_keeper_die) {
 
 TEST_F(Parity, Process_exit_is_known_when_both_servers_are_gone) {
   running_helper host(host_of_the_lost);
+  EXPECT_EQ(host.wait(), 0);
+}
+
+TEST_F(Parity, Process_exit_is_known_without_servers_and_pidfd) {
+  running_helper host(host_without_pidfd);
   EXPECT_EQ(host.wait(), 0);
 }
 

@@ -222,6 +222,25 @@ TEST_F(Parity, Queue_many_producers_and_consumers_in_processes) {
   for (const auto& [item, count] : counts) ASSERT_EQ(count, 1);
 }
 
+TEST_F(Parity, Queue_maxsize_is_exact_while_room_goes_from_one_process_to_another) {
+  constexpr std::int64_t maxsize = 4;
+  constexpr int producers = 3, each = 4000;
+  carom::queue<int> q(maxsize);
+  std::vector<forked_process> putting;
+  for (int p = 0; p < producers; ++p)
+    putting.emplace_back([&] {
+      for (int i = 0; i < each; ++i) q.put(i);
+      return 0;
+    });
+  std::uint64_t most = 0;
+  for (int i = 0; i < producers * each; ++i) {
+    most = std::max<std::uint64_t>(most, q.qsize());
+    (void)q.get(20s);
+  }
+  EXPECT_LE(most, static_cast<std::uint64_t>(maxsize));
+  for (auto& one : putting) EXPECT_EQ(one.wait(), 0);
+}
+
 TEST_F(Parity, Queue_what_a_process_put_is_there_when_it_has_ended) {
   carom::queue<int> q;
   forked_process child([&] {

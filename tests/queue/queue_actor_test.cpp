@@ -6,9 +6,11 @@
 #include <carom/actor.hpp>
 #include <carom/queue.hpp>
 #include <chrono>
+#include <future>
 #include <string>
 #include <thread>
 
+#include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {
@@ -95,6 +97,62 @@ TEST_F(Parity, Queue_actor_who_goes_down_takes_its_requests_back) {
   }
   q.put(1);
   EXPECT_EQ(q.get(std::chrono::seconds(20)), 1);
+}
+
+caf::behavior asks_for_ever(caf::event_based_actor* self, const caf::actor& queue) {
+  self->request(queue, caf::infinite, carom::queue_get{}).then([](int) {}, [](const caf::error&) {});
+  return {[](caf::ok_atom) { return 1; }};
+}
+
+/// Keeps the system's one thread until `go`.
+class held_thread {
+ public:
+  explicit held_thread(caf::actor_system& system) {
+    system.spawn([this](caf::event_based_actor*) {
+      busy_.set_value();
+      go_.get_future().wait();
+    });
+    busy_.get_future().wait();
+  }
+  ~held_thread() { go_.set_value(); }
+
+ private:
+  std::promise<void> busy_, go_;
+};
+
+TEST_F(Parity, Queue_actor_that_ends_asks_for_nothing_more) {
+  carom::queue<int> q;
+  quiet_config config;
+  caf::actor_system system{config};
+  caf::scoped_actor self{system};
+  auto queue = carom::queue_actor(system, q);
+  const auto client = system.spawn(asks_for_ever, queue);
+  self->request(client, 20s, caf::ok_atom::value).receive([](int) {}, [](const caf::error&) {});
+  self->request(queue, 20s, carom::queue_get{1ms}).receive([](int) {}, [](const caf::error&) {});
+  caf::anon_send_exit(queue, caf::exit_reason::kill);
+  self->wait_for(queue);
+  for (int i = 0; i < 10; ++i) q.put(i);
+  for (int i = 0; i < 10; ++i) ASSERT_EQ(q.get(20s), i);
+  caf::anon_send_exit(client, caf::exit_reason::kill);
+}
+
+TEST_F(Parity, Queue_actor_gives_back_what_comes_behind_its_end) {
+  carom::queue<int> q;
+  quiet_config config;
+  caf::actor_system system{config};
+  caf::scoped_actor self{system};
+  auto queue = carom::queue_actor(system, q);
+  const auto client = system.spawn(asks_for_ever, queue);
+  self->request(client, 20s, caf::ok_atom::value).receive([](int) {}, [](const caf::error&) {});
+  self->request(queue, 20s, carom::queue_get{1ms}).receive([](int) {}, [](const caf::error&) {});
+  {
+    const held_thread held(system);
+    caf::anon_send_exit(queue, caf::exit_reason::kill);
+    q.put(1);
+    ASSERT_TRUE(carom::test::eventually([&] { return q.empty(); })) << "it is on its way";
+  }
+  EXPECT_EQ(q.get(20s), 1);
+  caf::anon_send_exit(client, caf::exit_reason::kill);
 }
 
 }  // namespace

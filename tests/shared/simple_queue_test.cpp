@@ -410,4 +410,19 @@ TEST_F(Parity, Queue_simple_cycles_leave_nothing_behind) {
   EXPECT_TRUE(carom::test::holdings::now().within(before)) << carom::test::holdings::now();
 }
 
+// The size in a frame has 32 bits. The memory is touched with CAROM_FULL only, where it is 4 GiB.
+TEST_F(Parity, Queue_simple_carries_more_than_4_GiB) {
+  const std::size_t size =
+      (std::getenv("CAROM_FULL") ? std::size_t{4} << 30 : std::size_t{16} << 20) + 3;
+  simple_queue<std::string> queue({.capacity = 5 * size});
+  void* const at =
+      ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(at, MAP_FAILED);
+  queue.send_payload(std::span(static_cast<const std::byte*>(at), size));
+  ::munmap(at, size);
+  queue.put("behind it");
+  EXPECT_EQ(queue.get_payload().size(), size);
+  EXPECT_EQ(queue.get(), "behind it");
+}
+
 }  // namespace
