@@ -60,7 +60,7 @@ class seat final : runtime::worker_link::listener {
   std::uint32_t observed = 0;  // tasks under way here whose start is to be told
   bool draining = false;       // its results are being read
 
-  /// What the clock says about it; see supervisor_limits.cpp.
+  /// What the clock says about it; see supervisor_clock.cpp.
   struct watch_state {
     std::int64_t born_ns = 0;
     std::int64_t look_at_ns = never_ns;    // nothing can have happened before

@@ -111,7 +111,7 @@ class supervisor final : public caf::event_based_actor,
   void signal_seats(int signal);
   seat* seat_of(std::uint64_t id);
 
-  // what the clock brings; supervisor_limits.cpp
+  // what the clock brings; supervisor_clock.cpp, supervisor_limits.cpp and supervisor_memory.cpp
   void due(std::int64_t at_ns);
   void look_by(seat& at, std::int64_t at_ns);
   void look_around();

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <fcntl.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <carom/detail/map_state.hpp>
 #include <carom/errors.hpp>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
@@ -12,11 +17,8 @@
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
-#include "runtime/worker_limits.hpp"
 
-// What the clock brings: time and memory limits, workers that hang, deaths that take their time.
-// One timer; each seat knows the earliest moment at which anything can be due there, so that a task
-// with a limit costs a comparison.
+// Time limits of tasks, workers that hang, and how what runs is ended.
 namespace carom::actors {
 
 using detail::task_node;
@@ -24,7 +26,6 @@ using detail::task_node;
 namespace {
 
 constexpr std::int64_t ms = 1'000'000;
-constexpr std::int64_t weigh_every_ns = 20 * ms;
 /// A soft limit's signal may come just before a system call blocks: it is repeated, ever more
 /// rarely, until the task has noticed.
 constexpr std::int64_t first_soft_pause_ns = 2 * ms;
@@ -44,86 +45,6 @@ time_limit_info about(const task_node& task, std::int64_t limit_ns, std::int64_t
 }
 
 }  // namespace
-
-// --- the timer -----------------------------------------------------------------------------------
-
-void supervisor::due(std::int64_t at_ns) {
-  if (at_ns >= watch_armed_ns_ || !watch_timer_) return;
-  watch_armed_ns_ = at_ns;
-  watch_timer_->arm(
-      std::chrono::nanoseconds(std::max<std::int64_t>(at_ns - runtime::steady_ns(), 0)));
-}
-
-void supervisor::look_by(seat& at, std::int64_t at_ns) {
-  if (at_ns >= at.watch.look_at_ns) return;
-  at.watch.look_at_ns = at_ns;
-  due(at_ns);
-}
-
-void supervisor::look_around() {
-  watch_armed_ns_ = never_ns;
-  const std::int64_t now = runtime::steady_ns();
-  const std::uint64_t settled_before = settled_;
-  for (std::size_t w = 0; w < seats_.size(); ++w)
-    if (seat* one = seats_[w].get(); one && one->watch.look_at_ns <= now) look(*one, now);
-  if (weigh_at_ns_ <= now) weigh_workers(now);
-  expire_tasks(now);
-  begin_delayed(now);
-  if (scale_at_ns_ <= now) scale(now);
-  fill_seats();
-  dispatch();
-  run_callbacks();
-  if (settled_ != settled_before) handle_->tell_completion();
-
-  for (const auto& one : seats_)
-    if (one) due(one->watch.look_at_ns);
-  due(weigh_at_ns_);
-  due(scale_at_ns_);
-  if (!deadlines_.empty()) due(deadlines_.begin()->first.first);
-  if (!delayed_.empty()) due(delayed_.begin()->first);
-  if (const auto at = core_.next_start_at()) due(std::max(*at, now + ms));
-  if (const auto at = core_.next_token_at(now)) due(*at);
-}
-
-void supervisor::look(seat& at, std::int64_t now) {
-  using state = supervisor_core::worker_state;
-  at.watch.look_at_ns = never_ns;
-  std::int64_t again = look_at_signals(at, now);
-  const auto is = core_.state(at.index());
-  if (is == state::starting)
-    again = std::min(again, look_at_start(at, now));
-  else if (is == state::ready || is == state::retiring)
-    again = std::min(again, look_at_tasks(at, now));
-  look_by(at, again);
-}
-
-std::int64_t supervisor::look_at_signals(seat& at, std::int64_t now) {
-  auto& watch = at.watch;
-  if (now >= watch.signal_at_ns) {
-    watch.signal_at_ns = never_ns;
-    watch.kill_at_ns = after_ns(now, options_.kill_grace.count());
-    runtime_->host().signal_group(at.id(), watch.kill_signal);
-  }
-  if (now >= watch.kill_at_ns) {
-    watch.kill_at_ns = never_ns;
-    at.ordered = true;
-    runtime_->host().signal_group(at.id(), SIGKILL);
-  }
-  return std::min(watch.signal_at_ns, watch.kill_at_ns);
-}
-
-std::int64_t supervisor::look_at_start(seat& at, std::int64_t now) {
-  const std::int64_t deadline = after_ns(at.watch.born_ns, options_.start_timeout.count());
-  if (now < deadline) return deadline;
-  if (at.cause.empty()) {
-    at.cause = "it was not ready within pool_options::start_timeout";
-    start_failed_ = true;  // its replacement may be at work before it is dead
-    core_.condemn(at.index(), true);
-    runtime_->host().signal_group(at.id(), SIGKILL);
-    later(&supervisor::fill_seats);
-  }
-  return never_ns;
-}
 
 // --- time limits ---------------------------------------------------------------------------------
 
@@ -352,134 +273,6 @@ void supervisor::rule_hung(seat& at) {
   core_.condemn(at.index(), true);
   runtime_->host().signal_group(at.id(), SIGKILL);
   later(&supervisor::fill_seats);
-}
-
-// --- memory --------------------------------------------------------------------------------------
-
-std::uint64_t supervisor::memory_of(seat& of) {
-  if (of.pid() == 0) return 0;
-  if (!of.watch.statm) {
-    of.watch.statm = runtime::unique_fd(
-        ::open(("/proc/" + std::to_string(of.pid()) + "/statm").c_str(), O_RDONLY | O_CLOEXEC));
-    // The number might be another's by now.
-    if (runtime::has_ended(of.pidfd())) of.watch.statm.reset();
-  }
-  if (!of.watch.statm) return 0;
-  const std::uint64_t born = of.link().header().born_with_bytes.load(std::memory_order_relaxed);
-  const std::uint64_t now = runtime::memory_of(of.watch.statm.get());
-  return now > born ? now - born : 0;
-}
-
-void supervisor::weigh_workers(std::int64_t now) {
-  // While nobody works nobody grows.
-  weigh_at_ns_ = core_.under_way() != 0 ? now + weigh_every_ns : never_ns;
-  std::uint64_t all = 0, most = 0;
-  seat* largest = nullptr;
-  for (std::size_t w = 0; w < seats_.size(); ++w) {
-    seat* one = seats_[w].get();
-    if (!one || !one->up() || one->ordered) continue;
-    const std::uint64_t memory = memory_of(*one);
-    if (options_.memory_limit && memory > *options_.memory_limit &&
-        stop_for_memory(*one, *options_.memory_limit, memory))
-      continue;
-    all += memory;
-    if (memory > most && core_.live(one->index()) != 0) {
-      most = memory;
-      largest = one;
-    }
-  }
-  if (options_.pool_memory_limit && all > *options_.pool_memory_limit && largest)
-    stop_for_memory(*largest, *options_.pool_memory_limit, most);
-}
-
-bool supervisor::stop_for_memory(seat& at, std::uint64_t limit, std::uint64_t found) {
-  auto& ring = at.link().tasks();
-  drain(at);
-  for (std::uint64_t position = core_.first(at.index()); position < core_.tail(at.index());
-       ++position) {
-    auto* task = static_cast<task_node*>(core_.at(at.index(), position));
-    if (!task || ring.look(position).state != runtime::claim_state::running) continue;
-    memory_limit_info info;
-    info.task_name = task_label(*task);
-    info.task_id = task->id();
-    info.limit = limit;
-    info.memory = found;
-    info.pid = at.pid();
-    if (!stop_running(at, position, *task, kill_reason::memory_limit,
-                      std::make_exception_ptr(memory_limit_exceeded(info)), false,
-                      options_.kill_signal))
-      return false;
-    ++counts_.over_memory;
-    return true;
-  }
-  return false;
-}
-
-// --- tasks that wait -----------------------------------------------------------------------------
-
-void supervisor::expire_tasks(std::int64_t now) {
-  while (!deadlines_.empty() && deadlines_.begin()->first.first <= now) {
-    task_node* const task = deadlines_.begin()->second;
-    deadlines_.erase(deadlines_.begin());
-    const auto error = std::make_exception_ptr(
-        timeout_error("task " + std::to_string(task->id()) + " '" + task_label(*task) +
-                      "' had not begun by its deadline; it will not run"));
-    if (task->at.where == task_node::place::worker && take_from_worker(*task)) {
-      settle_error(*task, error);
-    } else if (task->at.where == task_node::place::queue) {
-      withdraw(*task, error);
-    } else {
-      continue;
-    }
-    ++counts_.expired;
-  }
-}
-
-void supervisor::begin_delayed(std::int64_t now) {
-  while (!delayed_.empty() && delayed_.begin()->first <= now) {
-    task_node* task = delayed_.begin()->second;
-    delayed_.erase(delayed_.begin());
-    enqueue_task(*task, true);
-  }
-}
-
-bool supervisor::retry(task_node& task) {
-  const auto* extra = task.find_extra();
-  const retry_options& rule = extra && extra->retry ? *extra->retry : options_.retry;
-  if (core_.ending() || !rule.on_worker_lost || task.at.attempts >= rule.attempts) return false;
-  ++counts_.retried;
-  if (rule.backoff.count() <= 0) {
-    enqueue_task(task, true);
-    return true;
-  }
-  const int doublings = std::min(task.at.attempts - 1, 30);
-  const std::int64_t wait = rule.backoff.count() > (never_ns >> (doublings + 1))
-                                ? never_ns
-                                : rule.backoff.count() << doublings;
-  task.at.where = task_node::place::delayed;
-  delayed_.emplace(after_ns(runtime::steady_ns(), wait), &task);
-  due(delayed_.begin()->first);
-  return true;
-}
-
-// --- how many workers ----------------------------------------------------------------------------
-
-void supervisor::scale(std::int64_t now) {
-  scale_at_ns_ = never_ns;
-  if (!autoscaler_ || !core_.accepts()) return;
-  set_target(autoscaler_->look(core_.target(), core_.pending() - withdrawn_, core_.idle(),
-                               core_.serving(), now));
-  scale_at_ns_ = after_ns(now, options_.autoscale->interval.count());
-}
-
-bool supervisor::let_go_of_spare() {
-  bool any = false;
-  while (const auto w = core_.next_leaver()) {
-    ask_to_leave(*seats_[*w]);
-    ++counts_.recycled_workers;
-    any = true;
-  }
-  return any;
 }
 
 }  // namespace carom::actors

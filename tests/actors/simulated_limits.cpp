@@ -4,7 +4,7 @@
 #include "tests/actors/simulation.hpp"
 
 // The shell's part in what the clock brings and in what applications ask, function by function as
-// in actors/supervisor_limits.cpp and supervisor_requests.cpp.
+// in actors/supervisor_clock.cpp, supervisor_limits.cpp and supervisor_requests.cpp.
 namespace carom::test {
 
 using actors::after_ns;

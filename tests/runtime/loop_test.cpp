@@ -2,74 +2,24 @@
 #include "runtime/loop.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "runtime/loop_thread.hpp"
 #include "runtime/unique_fd.hpp"
+#include "tests/runtime/loop_fixture.hpp"
 
 namespace carom::runtime {
 namespace {
 
 using std::chrono::hours;
 using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-/// A loop that a test runs in a thread of its own until the test's condition stops it; the deadline
-/// is for loops that never would.
-class Loop : public testing::Test {
- protected:
-  void run() {
-    std::mutex mutex;
-    std::condition_variable ended;
-    bool over = false;
-    std::thread runner([&] {
-      loop_.run();
-      std::lock_guard lock(mutex);
-      over = true;
-      ended.notify_one();
-    });
-    {
-      std::unique_lock lock(mutex);
-      EXPECT_TRUE(ended.wait_for(lock, seconds(10), [&] { return over; }))
-          << "the loop never came to what it was waiting for";
-    }
-    gave_up_ = true;
-    loop_.stop();
-    runner.join();
-  }
-  static unique_fd make_event(unsigned count) {
-    return unique_fd(::eventfd(count, EFD_CLOEXEC | EFD_NONBLOCK));
-  }
-  static std::uint64_t drain(const unique_fd& event) {
-    std::uint64_t count = 0;
-    return ::read(event.get(), &count, sizeof count) == sizeof count ? count : 0;
-  }
-  static void raise(const unique_fd& event) {
-    const std::uint64_t one = 1;
-    ASSERT_EQ(::write(event.get(), &one, sizeof one), ssize_t{sizeof one});
-  }
-
-  loop loop_;
-  std::atomic<bool> gave_up_{false};
-};
-
-struct poller : loop::poller {
-  std::function<bool()> on_poll = [] { return false; };
-  std::function<bool()> on_sleep = [] { return true; };
-  bool poll() override { return on_poll(); }
-  bool before_sleep() override { return on_sleep(); }
-};
 
 // --- post ----------------------------------------------------------------------------------------
 
@@ -297,129 +247,6 @@ TEST_F(Loop, ATimerWhoseTimeHasComeIsStillTakenBack) {
   second->arm(milliseconds(0));
   run();
   EXPECT_EQ(fired, 1) << "both were due, and one ended both in its call";
-}
-
-// --- pollers -------------------------------------------------------------------------------------
-
-TEST_F(Loop, APollerIsAskedUntilItFindsNothingAndThenBeforeTheSleep) {
-  poller one;
-  int left = 5, told = 0;
-  one.on_poll = [&] { return left != 0 && left-- != 0; };
-  one.on_sleep = [&] {
-    EXPECT_EQ(left, 0);
-    ++told;
-    loop_.stop();
-    return true;
-  };
-  loop_.add(one);
-  run();
-  EXPECT_EQ(told, 1);
-}
-
-TEST_F(Loop, APollerIsAskedAfterEachEvent) {
-  poller one;
-  int asked = 0;
-  one.on_poll = [&] {
-    ++asked;
-    return false;
-  };
-  loop_.add(one);
-  int before = 0;
-  loop_.post([&] {
-    before = asked;
-    loop_.post([&] {
-      EXPECT_GT(asked, before);
-      loop_.stop();
-    });
-  });
-  run();
-}
-
-TEST_F(Loop, OneThatHasNewsKeepsTheLoopAwake) {
-  poller one;
-  int refusals = 3;
-  one.on_sleep = [&] {
-    if (refusals-- > 0) return false;
-    loop_.stop();
-    return true;
-  };
-  loop_.add(one);
-  run();
-}
-
-TEST_F(Loop, APollerThatNeverLetsItSleepDoesNotStarveEvents) {
-  poller one;
-  one.on_sleep = [] { return false; };
-  loop_.add(one);
-  const unique_fd event = make_event(1);
-  auto watch = loop_.on_readable(event.get(), [&] {
-    drain(event);
-    loop_.stop();
-  });
-  run();
-}
-
-TEST_F(Loop, ABusyPollerDoesNotStarveEvents) {
-  poller one;
-  one.on_poll = [] { return true; };
-  loop_.add(one);
-  const unique_fd event = make_event(1);
-  auto watch = loop_.on_readable(event.get(), [&] {
-    drain(event);
-    loop_.stop();
-  });
-  run();
-}
-
-TEST_F(Loop, AFloodOfEventsDoesNotStarvePollers) {
-  poller one;
-  int asked = 0;
-  one.on_poll = [&] {
-    if (++asked == 10) loop_.stop();
-    return true;
-  };
-  loop_.add(one);
-  std::function<void()> again = [&] {
-    if (!gave_up_ && asked < 10) loop_.post(again);
-  };
-  loop_.post(again);
-  run();
-}
-
-TEST_F(Loop, APollerMayRemoveItselfWithoutHidingTheNext) {
-  poller first, second;
-  bool seen = false;
-  first.on_poll = [&] {
-    loop_.remove(first);
-    return false;
-  };
-  second.on_poll = [&] {
-    seen = true;
-    return false;
-  };
-  second.on_sleep = [&] {
-    EXPECT_TRUE(seen);
-    loop_.stop();
-    return true;
-  };
-  loop_.add(first);
-  loop_.add(second);
-  run();
-}
-
-TEST_F(Loop, APollerMayAddAnother) {
-  poller first, second;
-  first.on_poll = [&] {
-    loop_.remove(first);
-    loop_.add(second);
-    return true;
-  };
-  second.on_poll = [&] {
-    loop_.stop();
-    return false;
-  };
-  loop_.add(first);
-  run();
 }
 
 }  // namespace
