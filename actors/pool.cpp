@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "actors/actor_runtime.hpp"
+#include "actors/caf_visit.hpp"
 #include "actors/pool_handle.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/worker.hpp"
@@ -122,6 +123,9 @@ std::shared_ptr<detail::pool_handle> start_pool(pool_options options, caf::actor
                        : actors::actor_runtime::with_own_system(std::move(host));
   auto handle = std::make_shared<detail::pool_handle>(options);
   handle->enlist();
+  // The application's system may well become this thread's.
+  std::optional<actors::caf_visit> visit;
+  if (!system) visit.emplace();
   caf::actor_config config{&around->unit()};
   auto supervisor = around->system().spawn_class<actors::supervisor, caf::no_spawn_options>(
       config, around, handle, std::move(options));

@@ -6,6 +6,7 @@
 
 #include <caf/all.hpp>
 #include <carom/errors.hpp>
+#include <future>
 #include <map>
 #include <system_error>
 
@@ -90,21 +91,15 @@ bool pool_handle::ask(const std::function<void(actors::supervisor&)>& question) 
     question(here);
     return true;
   }
-  bool answered = false;
-  std::exception_ptr thrown;
-  const std::function<void(actors::supervisor&)> guarded = [&](actors::supervisor& here) {
-    try {
-      question(here);
-    } catch (...) {
-      thrown = std::current_exception();
-    }
-  };
-  caf::scoped_actor self{supervisor.home_system()};
-  self->request(supervisor, caf::infinite, actors::ask_atom::value,
-                reinterpret_cast<std::uint64_t>(&guarded))
-      .receive([&](bool) { answered = true; }, [](const caf::error&) {});
-  if (thrown) std::rethrow_exception(thrown);
-  return answered;
+  auto asked = std::make_shared<actors::question::asked>(actors::question::asked{question, {}});
+  auto answer = asked->answer.get_future();
+  caf::anon_send(supervisor, actors::question{std::move(asked)});
+  try {
+    answer.get();
+    return true;
+  } catch (const std::future_error&) {
+    return false;  // it ended before it came to that
+  }
 }
 
 int pool_handle::completion_fd() {
