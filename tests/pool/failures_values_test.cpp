@@ -187,6 +187,18 @@ TEST_F(Failures, 25_an_argument_that_cannot_be_unpacked_fails_its_item_only) {
   }
 }
 
+TEST_F(Failures, 25_an_argument_that_cannot_be_packed_fails_the_call_or_its_item) {
+  carom::pool pool{{.processes = 2}};
+  const auto items = pickies<at::saving>(6);
+  for (const std::size_t chunk : {1, 3, 6}) {
+    SCOPED_TRACE(chunk);
+    EXPECT_THROW(pool.map(take<at::saving>, items, chunk), carom::encoding_error) << "at the call";
+    EXPECT_EQ(told(pool.imap(take<at::saving>, items, chunk)), all_but_two);
+    EXPECT_EQ(sorted(told(pool.imap_unordered(take<at::saving>, items, chunk))),
+              sorted(all_but_two));
+  }
+}
+
 TEST_F(Failures, 25_an_error_that_cannot_be_unpacked_is_its_items_only) {
   carom::pool pool{{.processes = 1}};
   const auto outcomes = pool.try_map(
