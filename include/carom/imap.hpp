@@ -174,6 +174,7 @@ auto make_imap(pool_handle& pool, const task_options& options, F&& f, Range&& it
                std::size_t chunk) {
   using function = std::decay_t<F>;
   static_assert(check_callable<function>::value);
+  if (any_set(options)) check_options(options);
   using view = std::views::all_t<Range>;
   using packer = typename packer_for<false, function, view>::type;
   using source = imap_source<packer, function, view>;
