@@ -232,21 +232,26 @@ bool any_set(const task_options& o) noexcept {
          o.soft_time_limit || o.retry || o.priority != 0 || o.deadline;
 }
 
+void check_options(const task_options& options) {
+  check_limit(options.time_limit, "task_options::time_limit");
+  check_limit(options.soft_time_limit, "task_options::soft_time_limit");
+  check_limit(options.deadline, "task_options::deadline");
+  if (options.retry) check(*options.retry, "task_options::retry");
+}
+
 void set_options(task_node& task, task_options options) {
-  const auto limit = [](const std::optional<std::chrono::nanoseconds>& given, const char* name) {
-    check_limit(given, name);
+  check_options(options);
+  const auto count = [](const std::optional<std::chrono::nanoseconds>& given) {
     return given ? given->count() : 0;
   };
   // Most tasks with options have only these, which the node itself holds.
-  task.set_time_limits(limit(options.time_limit, "task_options::time_limit"),
-                       limit(options.soft_time_limit, "task_options::soft_time_limit"));
+  task.set_time_limits(count(options.time_limit), count(options.soft_time_limit));
   task.set_priority(options.priority);
   if (!options.on_start && !options.on_timeout && options.correlation_id.empty() &&
       !options.retry && !options.deadline)
     return;
-  if (options.retry) check(*options.retry, "task_options::retry");
   task_extra& extra = task.extra();
-  extra.deadline_ns = limit(options.deadline, "task_options::deadline");
+  extra.deadline_ns = count(options.deadline);
   extra.retry = options.retry;
   extra.on_start = std::move(options.on_start);
   extra.on_timeout = std::move(options.on_timeout);

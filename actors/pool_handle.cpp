@@ -119,16 +119,33 @@ void pool_handle::tell_completion() noexcept {
   if (fd >= 0) ::eventfd_write(fd, 1);
 }
 
-void pool_handle::submit(const task_ref& task) {
+void pool_handle::submit(const task_ref& task) { (void)submit(task, std::nullopt); }
+
+bool pool_handle::submit(const task_ref& task, std::optional<std::chrono::nanoseconds> timeout) {
+  using runtime::admission;
   check_open();
   const std::size_t bytes = task->payload().size();
-  if (room_.limited()) {
-    if (!room_.try_enter(bytes)) {
-      if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
-      if (!room_.wait_to_enter(bytes)) throw_closed();
-    }
-    task->set_admitted_bytes(bytes);
+  if (room_.limited() && !room_.try_enter(bytes)) {
+    if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
+    const auto how = room_.wait_to_enter(bytes, timeout);
+    if (how == admission::entry::ended) throw_closed();
+    if (how == admission::entry::late) return false;
   }
+  hand_over(task, bytes);
+  return true;
+}
+
+bool pool_handle::try_submit(const task_ref& task) {
+  check_open();
+  const std::size_t bytes = task->payload().size();
+  if (room_.limited() && !room_.try_enter(bytes)) return false;
+  hand_over(task, bytes);
+  return true;
+}
+
+/// A task that has been let in.
+void pool_handle::hand_over(const task_ref& task, std::size_t bytes) {
+  if (room_.limited()) task->set_admitted_bytes(bytes);
   task->set_id(next_task_id(), id_);
   task->retain();
   if (push(task.get(), task.get())) return;

@@ -13,6 +13,7 @@
 #include "runtime/proc_tree.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/segment.hpp"
+#include "runtime/worker_identity.hpp"
 
 namespace carom::runtime {
 
@@ -86,6 +87,7 @@ namespace {
 /// Before this library has threads of its own: what is counted is the host's.
 void warn_of_threads() {
   static std::atomic<bool> warned{false};
+  const no_stop_helper alone;
   if (const int threads = count_threads(); threads > 1 && !warned.exchange(true))
     log()->warn(
         "start_method::fork in a process with {} threads: a worker copies their locks in whatever "
