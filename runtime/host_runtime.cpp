@@ -193,17 +193,25 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
     impl_->events_loop.post([shared = impl_, id, error] { shared->fork_failed(id, error); });
     return;
   }
-  if (impl_->server) {
-    impl_->server->adopt(id, child.guardian(), child.pidfd());
-    impl_->watch_writable();
-  }
   unique_fd for_listener = child.duplicate_pidfd();
   const pid_t pid = child.pid();
-  child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
-    raw->events_loop.post([raw, id] { raw->direct_exited(id); });
-    if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
-  });
-  impl_->direct.emplace(id, std::move(child));
+  try {
+    if (impl_->server) {
+      impl_->server->adopt(id, child.guardian(), child.pidfd());
+      impl_->watch_writable();
+    }
+    child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
+      raw->events_loop.post([raw, id] { raw->direct_exited(id); });
+      if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
+    });
+    impl_->direct.emplace(id, std::move(child));
+  } catch (...) {
+    // The caller hears that there is no such worker, so there shall be none.
+    impl_->listeners.erase(id);
+    child.end();
+    if (impl_->server) impl_->server->disown(id);
+    throw;
+  }
   to.forked(id, pid, std::move(for_listener));
 }
 
