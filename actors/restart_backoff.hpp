@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "actors/time_limits.hpp"
+
 namespace carom::actors {
 
 /// How long to wait after a death before the next start: longer each time, until nobody has died
@@ -25,18 +27,19 @@ class restart_backoff {
     if (delay_ns_ == 0 || now_ns - died_ns_ >= rule_.reset_after_ns)
       delay_ns_ = rule_.initial_ns;
     else
-      delay_ns_ = static_cast<std::int64_t>(std::min(
-          static_cast<double>(delay_ns_) * rule_.multiplier, static_cast<double>(rule_.max_ns)));
+      delay_ns_ = std::min(whole(static_cast<double>(delay_ns_) * rule_.multiplier), rule_.max_ns);
     died_ns_ = now_ns;
-    start_at_ns_ =
-        now_ns + delay_ns_ -
-        static_cast<std::int64_t>(static_cast<double>(delay_ns_) * rule_.jitter * chance());
+    start_at_ns_ = after_ns(
+        now_ns, delay_ns_ - whole(static_cast<double>(delay_ns_) * rule_.jitter * chance()));
   }
 
   /// Nobody is started before.
   std::int64_t start_at_ns() const { return start_at_ns_; }
 
  private:
+  static std::int64_t whole(double ns) {
+    return ns < 0x1p63 ? static_cast<std::int64_t>(ns) : never_ns;
+  }
   /// xorshift64*: [0, 1).
   double chance() {
     random_ ^= random_ >> 12;
