@@ -197,9 +197,9 @@ TEST_F(Failures, 4_inherited_pipe_end_of_a_connection_is_not_held_by_a_forked_ch
 }
 
 /// A program that never calls init: its first pool forks the fork server from the memory that it
-/// has then, with the handles in it.
+/// has then. Here with a handle in it.
 template <class H>
-int works_without_init(carom::pool& pool) {
+int works_in_the_fork_servers_memory(carom::pool& pool) {
   H& mine = *inherited<H>;
   H back = pool.apply(give_back<H>, pool.apply(give_back<H>, mine));
   if (run_process(start_method::forkserver, leave_mark<H>, std::move(back)) != 0) return 1;
@@ -215,21 +215,97 @@ int works_without_init(carom::pool& pool) {
   return 0;
 }
 
+int uses_handles() {
+  carom::pool pool{{.processes = 1}};
+  int result = 0;
+  for_each_memory_handle([&]<class H>(const char* kind) {
+    if (const int code = works_in_the_fork_servers_memory<H>(pool); code != 0) {
+      std::fprintf(stderr, "%s: %d\n", kind, code);
+      result = 1;
+    }
+  });
+  return result;
+}
+
+void make_inherited() {
+  for_each_memory_handle([]<class H>(const char*) { inherited<H> = marked<H>::make(); });
+}
+
 const helper_program uses_handles_without_init(
     "uses_handles_without_init",
     [](const helper_program::arguments&) {
-      for_each_memory_handle([]<class H>(const char*) { inherited<H> = marked<H>::make(); });
+      make_inherited();
+      return uses_handles();
+    },
+    helper_program::init::missing);
+
+/// As objects of static storage duration are.
+const helper_program has_handles_before_init(
+    "has_handles_before_init",
+    [](const helper_program::arguments&) {
+      make_inherited();
+      carom::init(0, nullptr);
+      return uses_handles();
+    },
+    helper_program::init::missing);
+
+/// What the preload makes is in the memory of every worker, and of no host.
+const helper_program has_handles_of_the_preload(
+    "has_handles_of_the_preload",
+    [](const helper_program::arguments&) {
+      carom::set_forkserver_preload(make_inherited);
+      carom::init(0, nullptr);
       carom::pool pool{{.processes = 1}};
       int result = 0;
       for_each_memory_handle([&]<class H>(const char* kind) {
-        if (const int code = works_without_init<H>(pool); code != 0) {
-          std::fprintf(stderr, "%s: %d\n", kind, code);
+        H first = pool.apply(+[] { return *inherited<H>; });
+        H second = pool.apply(+[] { return *inherited<H>; });
+        if (run_process(start_method::forkserver, use_inherited<H>) != 0 ||
+            !marked<H>::found(first) ||
+            run_process(start_method::fork, leave_mark<H>, second) != 0 ||
+            !marked<H>::found(first)) {
+          std::fprintf(stderr, "%s of the preload\n", kind);
           result = 1;
         }
       });
       return result;
     },
     helper_program::init::missing);
+
+TEST_F(Parity, Pool_every_handle_made_before_init) {
+  running_helper helper(has_handles_before_init);
+  EXPECT_EQ(helper.wait(), 0);
+}
+
+TEST_F(Parity, Pool_every_handle_made_by_the_preload) {
+  running_helper helper(has_handles_of_the_preload);
+  EXPECT_EQ(helper.wait(), 0);
+}
+
+void note_it(carom::event happened) { happened.set(); }
+
+TEST_F(Parity, Process_inherited_barrier_with_handles_in_its_action) {
+  carom::event happened;
+  inherited<carom::barrier>.emplace(1, carom::call(note_it, happened));
+  EXPECT_EQ(run_process(
+                start_method::fork,
+                +[] {
+                  const own_files files;
+                  try {
+                    inherited<carom::barrier>->wait();
+                    std::exit(1);
+                  } catch (const process_error&) {
+                  }
+                  if (inherited<carom::barrier>->n_waiting() != 0) std::exit(2);
+                  inherited<carom::barrier>.reset();
+                  if (!files.untouched()) std::exit(3);
+                }),
+            0);
+  EXPECT_FALSE(happened.is_set());
+  EXPECT_EQ(inherited<carom::barrier>->wait(), 0);
+  EXPECT_TRUE(happened.is_set());
+  inherited<carom::barrier>.reset();
+}
 
 TEST_F(Parity, Pool_every_handle_of_a_program_without_init) {
   running_helper helper(uses_handles_without_init);

@@ -292,15 +292,18 @@ TEST_F(Parity, Queue_client_that_goes_on_putting_behind_its_leave_is_let_go) {
     carom::detail::encode(item, 1);
     result_frame frame{};
     frame.payload = item.bytes();
+    auto& word = bad.page().puts;
     while (!stop) {
-      if (!ring.write(frame)) continue;
-      auto& word = bad.page().puts;
       std::uint64_t found = word.load();
-      // Whether there is room or not, it says that the item is there.
-      while (!word.compare_exchange_weak(
-          found, put_word{put_word::of(found).tail + 1, put_word::of(found).limit}.word())) {
+      if (put_word::of(found).left() == 0 || !ring.write(frame)) continue;
+      bool put = false;
+      while (!put && put_word::of(found).left() != 0)
+        put = word.compare_exchange_weak(
+            found, put_word{put_word::of(found).tail + 1, put_word::of(found).limit}.word());
+      if (!put) {
+        ring.take_back();
+        continue;
       }
-      if (put_word::of(found).left() == 0) break;
       if (++puts % 16 == 0) bad.ring();
     }
   });
