@@ -150,13 +150,13 @@ const helper_program host_of_the_lost("host_of_the_lost", [](const helper_progra
 
 /// As above, of a child whose pidfd was lost on the way since no descriptor was free.
 const helper_program host_without_pidfd("host_without_pidfd", [](const helper_program::arguments&) {
-  const auto child = std::make_shared<carom::runtime::child_process>(
-      carom::detail::pack_process_call(+[] {
-        board::set(2, 1);
-        board::wait(3);
-        std::exit(8);
-      }),
-      carom::process_options{});
+  const auto child =
+      std::make_shared<carom::runtime::child_process>(carom::detail::pack_process_call(+[] {
+                                                        board::set(2, 1);
+                                                        board::wait(3);
+                                                        std::exit(8);
+                                                      }),
+                                                      carom::process_options{});
   child->start();
   board::wait(2);
   carom::runtime::host_runtime::worker_events& told = *child;

@@ -100,7 +100,8 @@ TEST_F(Parity, Queue_actor_who_goes_down_takes_its_requests_back) {
 }
 
 caf::behavior asks_for_ever(caf::event_based_actor* self, const caf::actor& queue) {
-  self->request(queue, caf::infinite, carom::queue_get{}).then([](int) {}, [](const caf::error&) {});
+  self->request(queue, caf::infinite, carom::queue_get{})
+      .then([](int) {}, [](const caf::error&) {});
   return {[](caf::ok_atom) { return 1; }};
 }
 

@@ -54,7 +54,8 @@ TEST(ItemMemory, LeavesSealedAndWithoutACopy) {
   const unique_fd same = open_memory("carom-item");
   unique_fd sent = memory.detach(packed);
   EXPECT_TRUE(packed.empty());
-  struct stat before {}, after {};
+  struct stat before {
+  }, after{};
   ::fstat(same.get(), &before);
   ::fstat(sent.get(), &after);
   EXPECT_EQ(before.st_ino, after.st_ino);
