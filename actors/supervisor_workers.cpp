@@ -102,8 +102,10 @@ void supervisor::forked(std::uint64_t id, pid_t pid, runtime::unique_fd pidfd) {
   const bool watched = static_cast<bool>(pidfd);
   one->sit(pid, std::move(pidfd));
   if (!watched) {
-    // No descriptor was free for it: nothing would tell of its end, so it ends now, and the next
-    // one comes when there is.
+    // Nothing would tell of its end, so it ends now, and the next one comes when there is something
+    // that does.
+    log()->warn("pool '{}': no descriptor is free for worker {}, which is ended", options_.name,
+                pid);
     one->ordered = true;
     core_.condemn(one->index());
     runtime_->host().signal_group(id, SIGKILL);

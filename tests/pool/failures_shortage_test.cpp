@@ -8,8 +8,10 @@
 #include <carom/carom.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/pool/tasks.hpp"
@@ -60,7 +62,7 @@ rlim_t next_descriptor() {
 }
 
 int complain(const char* what) {
-  ::fprintf(stderr, "%s\n", what);
+  std::fprintf(stderr, "%s\n", what);
   return 1;
 }
 
@@ -126,7 +128,8 @@ const helper_program short_of_processes("short_of_processes", [](const helper_pr
       if (pid != held.worker_pid()) ::kill(pid, SIGKILL);
     if (!roster.wait_for_downs(1)) return complain("no end");
     carom::test::let_pass(20ms);
-    if (roster.alive().size() != 1) return complain("there was no shortage");
+    if (roster.alive().empty()) return complain("the pool has ended");
+    if (roster.alive().size() == 2) return complain("there was no shortage");
   }
   if (!roster.wait_for_alive(2)) return complain("it is not replaced");
   board::set(release, 1);
@@ -157,6 +160,43 @@ const helper_program short_of_descriptors_for_good(
       return 0;
     });
 
+/// Takes all descriptors and gives some back for a moment, again and again, so that they are gone
+/// at any step of a start.
+void come_and_go(const std::stop_token& stop) {
+  std::vector<int> held;
+  std::size_t given = 0;
+  while (!stop.stop_requested()) {
+    for (int fd = 0; (fd = ::dup(2)) >= 0;) held.push_back(fd);
+    carom::test::let_pass(50us);
+    for (std::size_t i = ++given % 40; i != 0 && !held.empty(); --i) {
+      ::close(held.back());
+      held.pop_back();
+    }
+    carom::test::let_pass(std::chrono::microseconds(given * 370 % 4000));
+  }
+  for (const int fd : held) ::close(fd);
+}
+
+/// Recycles its workers while descriptors come and go.
+const helper_program short_of_descriptors_now_and_then(
+    "short_of_descriptors_now_and_then", [](const helper_program::arguments& arguments) {
+      silence();
+      carom::pool pool{
+          {.processes = 2, .start_method = method(arguments), .max_tasks_per_child = 1}};
+      pool.apply(tasks::nothing);
+      {
+        const shortage few(RLIMIT_NOFILE, next_descriptor() + 20);
+        const std::jthread other(come_and_go);
+        for (int i = 0; i < 200; ++i)
+          if (pool.apply(tasks::square, i) != i * i) return complain("wrong");
+      }
+      const auto seen = pool.metrics();
+      if (seen.lost != 0) return complain("a task was lost");
+      pool.close();
+      pool.join(60s);
+      return 0;
+    });
+
 void expect_success(const helper_program& program, const char* start_method) {
   SCOPED_TRACE(start_method);
   board::reset();
@@ -175,6 +215,11 @@ TEST_F(Failures, 19_a_moment_without_descriptors_is_waited_for) {
 TEST_F(Failures, 19_a_moment_with_too_few_descriptors_is_waited_for) {
   for (const char* start_method : {"forkserver", "fork"})
     expect_success(short_of_some_descriptors, start_method);
+}
+
+TEST_F(Failures, 19_descriptors_that_come_and_go) {
+  for (const char* start_method : {"forkserver", "fork"})
+    expect_success(short_of_descriptors_now_and_then, start_method);
 }
 
 TEST_F(Failures, 19_a_moment_without_processes_is_waited_for) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // Durations of all options at their ends: a nanosecond, and the longest that there is.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <carom/carom.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <set>
 #include <string>
 #include <vector>
 
