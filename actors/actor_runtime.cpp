@@ -2,6 +2,9 @@
 #include "actors/actor_runtime.hpp"
 
 #include <caf/all.hpp>
+#include <caf/scheduler/abstract_coordinator.hpp>
+
+#include "actors/caf_visit.hpp"
 
 namespace carom::actors {
 
@@ -18,6 +21,7 @@ struct actor_runtime::own_system {
 };
 
 void loop_unit::exec_later(caf::resumable* job) {
+  if (!dynamic_cast<loop_resident*>(job)) return system().scheduler().enqueue(job);
   struct scheduled {
     loop_unit* unit;
     caf::resumable* job;
@@ -57,6 +61,7 @@ std::shared_ptr<actor_runtime> actor_runtime::with_own_system(
   std::lock_guard lock(mutex);
   if (auto found = std::static_pointer_cast<actor_runtime>(host->attachment.lock())) return found;
   auto& attachment = host->attachment;
+  const caf_visit visit;
   std::shared_ptr<actor_runtime> made(
       new actor_runtime(std::move(host), std::make_shared<own_system>()));
   attachment = made;

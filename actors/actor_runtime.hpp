@@ -10,7 +10,17 @@
 
 namespace carom::actors {
 
-/// An execution unit that is the loop: the actors on it run on the loop's thread and nowhere else.
+/// Marks the actors that run on the loop's thread and nowhere else.
+class loop_resident {
+ protected:
+  loop_resident() = default;
+  loop_resident(const loop_resident&) = delete;
+  loop_resident& operator=(const loop_resident&) = delete;
+  virtual ~loop_resident() = default;
+};
+
+/// An execution unit that is the loop. Whom its residents write to does not run on it: that is the
+/// application's, and may take its time.
 class loop_unit final : public caf::execution_unit {
  public:
   loop_unit(caf::actor_system& system, runtime::loop& events)

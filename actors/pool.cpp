@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "actors/actor_runtime.hpp"
+#include "actors/caf_visit.hpp"
 #include "actors/pool_handle.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/worker.hpp"
@@ -122,6 +123,9 @@ std::shared_ptr<detail::pool_handle> start_pool(pool_options options, caf::actor
                        : actors::actor_runtime::with_own_system(std::move(host));
   auto handle = std::make_shared<detail::pool_handle>(options);
   handle->enlist();
+  // The application's system may well become this thread's.
+  std::optional<actors::caf_visit> visit;
+  if (!system) visit.emplace();
   caf::actor_config config{&around->unit()};
   auto supervisor = around->system().spawn_class<actors::supervisor, caf::no_spawn_options>(
       config, around, handle, std::move(options));
@@ -228,21 +232,26 @@ bool any_set(const task_options& o) noexcept {
          o.soft_time_limit || o.retry || o.priority != 0 || o.deadline;
 }
 
+void check_options(const task_options& options) {
+  check_limit(options.time_limit, "task_options::time_limit");
+  check_limit(options.soft_time_limit, "task_options::soft_time_limit");
+  check_limit(options.deadline, "task_options::deadline");
+  if (options.retry) check(*options.retry, "task_options::retry");
+}
+
 void set_options(task_node& task, task_options options) {
-  const auto limit = [](const std::optional<std::chrono::nanoseconds>& given, const char* name) {
-    check_limit(given, name);
+  check_options(options);
+  const auto count = [](const std::optional<std::chrono::nanoseconds>& given) {
     return given ? given->count() : 0;
   };
   // Most tasks with options have only these, which the node itself holds.
-  task.set_time_limits(limit(options.time_limit, "task_options::time_limit"),
-                       limit(options.soft_time_limit, "task_options::soft_time_limit"));
+  task.set_time_limits(count(options.time_limit), count(options.soft_time_limit));
   task.set_priority(options.priority);
   if (!options.on_start && !options.on_timeout && options.correlation_id.empty() &&
       !options.retry && !options.deadline)
     return;
-  if (options.retry) check(*options.retry, "task_options::retry");
   task_extra& extra = task.extra();
-  extra.deadline_ns = limit(options.deadline, "task_options::deadline");
+  extra.deadline_ns = count(options.deadline);
   extra.retry = options.retry;
   extra.on_start = std::move(options.on_start);
   extra.on_timeout = std::move(options.on_timeout);

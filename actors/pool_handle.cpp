@@ -6,6 +6,7 @@
 
 #include <caf/all.hpp>
 #include <carom/errors.hpp>
+#include <future>
 #include <map>
 #include <system_error>
 
@@ -90,21 +91,15 @@ bool pool_handle::ask(const std::function<void(actors::supervisor&)>& question) 
     question(here);
     return true;
   }
-  bool answered = false;
-  std::exception_ptr thrown;
-  const std::function<void(actors::supervisor&)> guarded = [&](actors::supervisor& here) {
-    try {
-      question(here);
-    } catch (...) {
-      thrown = std::current_exception();
-    }
-  };
-  caf::scoped_actor self{supervisor.home_system()};
-  self->request(supervisor, caf::infinite, actors::ask_atom::value,
-                reinterpret_cast<std::uint64_t>(&guarded))
-      .receive([&](bool) { answered = true; }, [](const caf::error&) {});
-  if (thrown) std::rethrow_exception(thrown);
-  return answered;
+  auto asked = std::make_shared<actors::question::asked>(actors::question::asked{question, {}});
+  auto answer = asked->answer.get_future();
+  caf::anon_send(supervisor, actors::question{std::move(asked)});
+  try {
+    answer.get();
+    return true;
+  } catch (const std::future_error&) {
+    return false;  // it ended before it came to that
+  }
 }
 
 int pool_handle::completion_fd() {
@@ -124,16 +119,33 @@ void pool_handle::tell_completion() noexcept {
   if (fd >= 0) ::eventfd_write(fd, 1);
 }
 
-void pool_handle::submit(const task_ref& task) {
+void pool_handle::submit(const task_ref& task) { (void)submit(task, std::nullopt); }
+
+bool pool_handle::submit(const task_ref& task, std::optional<std::chrono::nanoseconds> timeout) {
+  using runtime::admission;
   check_open();
   const std::size_t bytes = task->payload().size();
-  if (room_.limited()) {
-    if (!room_.try_enter(bytes)) {
-      if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
-      if (!room_.wait_to_enter(bytes)) throw_closed();
-    }
-    task->set_admitted_bytes(bytes);
+  if (room_.limited() && !room_.try_enter(bytes)) {
+    if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
+    const auto how = room_.wait_to_enter(bytes, timeout);
+    if (how == admission::entry::ended) throw_closed();
+    if (how == admission::entry::late) return false;
   }
+  hand_over(task, bytes);
+  return true;
+}
+
+bool pool_handle::try_submit(const task_ref& task) {
+  check_open();
+  const std::size_t bytes = task->payload().size();
+  if (room_.limited() && !room_.try_enter(bytes)) return false;
+  hand_over(task, bytes);
+  return true;
+}
+
+/// A task that has been let in.
+void pool_handle::hand_over(const task_ref& task, std::size_t bytes) {
+  if (room_.limited()) task->set_admitted_bytes(bytes);
   task->set_id(next_task_id(), id_);
   task->retain();
   if (push(task.get(), task.get())) return;

@@ -5,10 +5,12 @@
 #include <caf/actor.hpp>
 #include <carom/detail/pool_access.hpp>
 #include <carom/pool_options.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -36,6 +38,10 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
 
   /// Takes a reference of its own. Throws pool_closed, queue_full.
   void submit(const task_ref& task);
+  /// The same, waiting for room no longer than `timeout`; false if none came.
+  bool submit(const task_ref& task, std::optional<std::chrono::nanoseconds> timeout);
+  /// The same without waiting; false if there is no room.
+  bool try_submit(const task_ref& task);
   /// As many of `tasks`, which nobody else knows yet, as can be submitted in one go, at least one;
   /// says how many. Throws as `submit`, none being taken then.
   std::size_t submit(std::span<const task_ref> tasks);
@@ -85,6 +91,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
  private:
   [[noreturn]] void throw_closed() const;
   void check_open() const;
+  void hand_over(const task_ref& task, std::size_t bytes);
   bool push(task_node* newest, task_node* oldest) noexcept;
 
   std::atomic<int> processes_;

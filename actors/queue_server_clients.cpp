@@ -164,8 +164,9 @@ void queue_server::disconnect(client who, std::int64_t now) {
   if (const char* why = gone.link.corrupt())
     log()->warn("a client of a queue broke the rules and is disconnected: {}", why);
   // What it has put before is in the queue, what it had not taken is there again.
-  while (take_puts(who)) {
-  }
+  // One that goes on putting has no more room to do so.
+  gone.link.withdraw(0);
+  take_puts(who);
   recall({queue_core::act::recall, who, 0, nullptr}, now);
   core_.disconnect(who);
   std::erase(active_, who);

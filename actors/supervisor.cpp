@@ -8,6 +8,7 @@
 #include <carom/errors.hpp>
 #include <cmath>
 
+#include "actors/caf_visit.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/log.hpp"
 
@@ -95,7 +96,9 @@ caf::behavior supervisor::make_behavior() {
   if (autoscaler_) scale(runtime::steady_ns());
   due(scale_at_ns_);
   events.add(*this);
+  set_default_handler(caf::drop);  // CAF's own prints
   set_exit_handler([this](caf::exit_msg& message) {
+    if (!message.reason) return;  // one that it is linked to has ended as it should
     exit_reason_ = message.reason;
     terminate_pool();
   });
@@ -107,12 +110,16 @@ caf::behavior supervisor::make_behavior() {
       [this](close_atom) { close_pool(); },
       [this](terminate_atom) { terminate_pool(); },
       [this](finish_atom) { finish(); },
-      [this](ask_atom, std::uint64_t question) {
-        // Who asks waits for this.
-        (*reinterpret_cast<const std::function<void(supervisor&)>*>(question))(*this);
+      [this](const question& asked) {
+        try {
+          asked.what->by(*this);
+        } catch (...) {
+          asked.what->answer.set_exception(std::current_exception());
+          return;
+        }
         run_callbacks();
         handle_->tell_completion();
-        return true;
+        asked.what->answer.set_value();
       },
       [this](const packed_call& call) { return answer(call); },
   };
@@ -340,30 +347,34 @@ void supervisor::run_callbacks() {
 }
 
 caf::result<caf::message> supervisor::answer(const packed_call& call) {
-  const auto refuse = [](const error& why) {
-    return make_actor_error(std::make_exception_ptr(why));
-  };
   if (!call.valid() || !detail::call_access::reply(call))
     return caf::error(static_cast<std::uint8_t>(actor_errc::invalid_call), error_category(),
                       caf::make_message(std::string(
                           "this call cannot be answered: make it with carom::call where "
                           "<carom/actor.hpp> is included")));
-  if (!core_.accepts()) return refuse(pool_closed());
+  if (!core_.accepts()) return make_actor_error(std::make_exception_ptr(pool_closed()));
   const auto arguments = detail::call_access::arguments(call);
   if (handle_->room().limited() && !handle_->room().try_enter(arguments.size()))
-    return refuse(queue_full());
-  detail::task_ref task(
-      new task_node(call_types_.of(call), &runtime::argument_segments::instance()));
-  task->set_function(detail::call_access::function(call));
-  task->set_id(detail::next_task_id(), handle_->id());
-  task->payload().append(arguments.data(), arguments.size());
-  if (const auto* descriptors = detail::call_access::descriptors(call))
-    task->payload().descriptors() = descriptors->duplicate();
+    return make_actor_error(std::make_exception_ptr(queue_full()));
+  std::shared_ptr<caf::response_promise> promise;
+  detail::task_ref task;
+  try {
+    task = detail::task_ref(
+        new task_node(call_types_.of(call), &runtime::argument_segments::instance()));
+    task->set_function(detail::call_access::function(call));
+    task->set_id(detail::next_task_id(), handle_->id());
+    task->payload().append(arguments.data(), arguments.size());
+    if (const auto* descriptors = detail::call_access::descriptors(call))
+      task->payload().descriptors() = descriptors->duplicate();
+    promise = std::make_shared<caf::response_promise>();
+    const auto make = reinterpret_cast<detail::caf_reply>(detail::call_access::reply(call));
+    task->on_settled([this, promise, make, node = task.get()] { reply(*promise, *node, make); });
+  } catch (...) {
+    if (handle_->room().limited()) handle_->room().leave(arguments.size());
+    return make_actor_error(std::current_exception());
+  }
   task->set_admitted_bytes(arguments.size());
-
-  auto promise = std::make_shared<caf::response_promise>(make_response_promise());
-  const auto make = reinterpret_cast<detail::caf_reply>(detail::call_access::reply(call));
-  task->on_settled([this, promise, make, node = task.get()] { reply(*promise, *node, make); });
+  *promise = make_response_promise();
   task->retain();
   take_in(*task.get(), runtime::steady_ns());
   return *promise;
@@ -383,6 +394,7 @@ void supervisor::reply(caf::response_promise& to, const task_node& task, detail:
       return promise;
     }};
   };
+  const caf_visit visit;
   to.delegate(system().spawn(unpack, detail::task_ref(&node), make), drain_atom::value);
 }
 

@@ -5,6 +5,8 @@
 #include <carom/detail/caf.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,7 +28,16 @@ using drain_atom = caf::atom_constant<caf::atom("drain")>;
 using close_atom = caf::atom_constant<caf::atom("close")>;
 using terminate_atom = caf::atom_constant<caf::atom("terminate")>;
 using finish_atom = caf::atom_constant<caf::atom("finish")>;
-using ask_atom = caf::atom_constant<caf::atom("ask")>;
+
+class supervisor;
+/// What a thread of this process asks. It waits for the answer, or for the end of the message.
+struct question {
+  struct asked {
+    const std::function<void(supervisor&)>& by;
+    std::promise<void> answer;
+  };
+  std::shared_ptr<asked> what;
+};
 
 /// Most workers that a pool may have.
 inline constexpr std::uint32_t most_processes = 4096;
@@ -34,6 +45,7 @@ inline constexpr std::uint32_t most_processes = 4096;
 /// The pool's supervisor: carries what happens to `supervisor_core` and carries out what it
 /// decides. Runs on the loop's thread only, as an actor and as the loop's poller.
 class supervisor final : public caf::event_based_actor,
+                         public loop_resident,
                          private runtime::loop::poller,
                          private runtime::host_runtime::worker_events,
                          public seat::owner {
@@ -215,3 +227,6 @@ class supervisor final : public caf::event_based_actor,
 };
 
 }  // namespace carom::actors
+
+// It never leaves this process: nobody elsewhere can name it.
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(carom::actors::question)

@@ -162,9 +162,13 @@ void supervisor::let_go() {
   obituary_timer_.reset();
   watch_timer_.reset();
   // The application may be waiting to take system and loop down: it is told when this actor is
-  // through, which is behind what the loop does now.
-  const auto around = std::move(runtime_);
-  around->events().post([handle = std::move(handle_)] { handle->finished(); });
+  // through, which is behind what the loop does now. If it waits for nothing, as a pool that was
+  // destroyed on the loop, this was the last who had them.
+  auto& events = runtime_->events();
+  events.post([around = std::move(runtime_), handle = std::move(handle_)]() mutable {
+    around.reset();
+    handle->finished();
+  });
 }
 
 }  // namespace carom::actors

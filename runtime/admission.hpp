@@ -2,6 +2,7 @@
 #pragma once
 
 #include <carom/pool_options.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
@@ -23,11 +24,24 @@ class admission {
     return enter(bytes);
   }
   /// Waits for room. False if `end` was called.
-  bool wait_to_enter(std::size_t bytes) {
+  bool wait_to_enter(std::size_t bytes) { return wait_to_enter(bytes, std::nullopt) == entry::in; }
+  enum class entry { in, late, ended };
+  /// Waits for room, no longer than `timeout`.
+  entry wait_to_enter(std::size_t bytes, std::optional<std::chrono::nanoseconds> timeout) {
     std::unique_lock lock(mutex_);
-    bool in = false;
-    changed_.wait(lock, [&] { return ended_ || (in = enter(bytes)); });
-    return in;
+    entry how = entry::late;
+    const auto over = [&] {
+      if (ended_)
+        how = entry::ended;
+      else if (enter(bytes))
+        how = entry::in;
+      return how != entry::late;
+    };
+    if (timeout)
+      changed_.wait_for(lock, *timeout, over);
+    else
+      changed_.wait(lock, over);
+    return how;
   }
   void leave(std::size_t bytes) {
     {

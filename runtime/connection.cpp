@@ -39,6 +39,11 @@ unique_fd above_stdio(unique_fd fd) {
   return unique_fd(file_descriptor::duplicate(fd.get()).release());
 }
 
+void connection_state::forget_descriptors() noexcept {
+  for (unique_fd& received : in.descriptors) (void)received.release();
+  if (out.left_over) out.left_over->forget_descriptors();
+}
+
 std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool readable,
                                                         bool writable) {
   int domain = 0, type = 0;
@@ -49,7 +54,7 @@ std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool r
   if (type != SOCK_STREAM || (domain != AF_UNIX && domain != AF_INET && domain != AF_INET6))
     return nullptr;
   auto state = std::make_unique<connection_state>();
-  state->socket = std::move(socket);
+  state->socket = handle_fd(std::move(socket));
   state->readable = readable;
   state->writable = writable;
   state->local = domain == AF_UNIX;

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/outgoing_frame.hpp"
 #include "runtime/socket_wait.hpp"
 #include "runtime/unique_fd.hpp"
@@ -43,7 +44,17 @@ struct sending_side {
 /// What is behind a connection. The members above are used by the thread that receives and by the
 /// one that sends; the others do not change while either is at it.
 struct connection_state {
-  unique_fd socket;
+  connection_state() = default;
+  connection_state(const connection_state&) = delete;
+  connection_state& operator=(const connection_state&) = delete;
+  ~connection_state() {
+    if (!socket.intact()) forget_descriptors();
+  }
+  /// For a forked copy that has not inherited them: what is received or sent in part is another
+  /// process's, and the numbers are perhaps a stranger's.
+  void forget_descriptors() noexcept;
+
+  handle_fd socket;
   bool readable = true;
   bool writable = true;
   bool blocking = true;

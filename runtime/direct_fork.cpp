@@ -19,6 +19,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
@@ -26,9 +27,12 @@
 namespace carom::runtime {
 namespace {
 
+enum class handles { kept, closed };
+
 /// What the library and careful hosts open is close-on-exec and none of the worker's business: a
-/// sibling's channel kept open here would hide that sibling's end.
-void close_private_descriptors(std::initializer_list<int> keep) {
+/// sibling's channel kept open here would hide that sibling's end. The memory of locks and their
+/// like hides nothing, and a worker goes on with those that it inherits.
+void close_private_descriptors(std::initializer_list<int> keep, handles inherited) {
   std::vector<int> open;
   if (DIR* dir = ::opendir("/proc/self/fd")) {
     while (const dirent* entry = ::readdir(dir)) {
@@ -39,7 +43,9 @@ void close_private_descriptors(std::initializer_list<int> keep) {
     ::closedir(dir);
   }
   for (int fd : open)
-    if (const int flags = ::fcntl(fd, F_GETFD); flags >= 0 && (flags & FD_CLOEXEC)) ::close(fd);
+    if (const int flags = ::fcntl(fd, F_GETFD); flags >= 0 && (flags & FD_CLOEXEC))
+      if (inherited == handles::closed || !is_of_handle(fd)) ::close(fd);
+  handle_fd::note_closing();
 }
 
 void reset_signals() {
@@ -57,7 +63,7 @@ void reset_signals() {
   // What the host had not flushed is the host's to write.
   ::__fpurge(stdout);
   ::__fpurge(stderr);
-  close_private_descriptors({worker_end.get(), host_pidfd.get()});
+  close_private_descriptors({worker_end.get(), host_pidfd.get()}, handles::kept);
   own_process::set_parent_pidfd(host, host_pidfd.release());
   if (const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC); null > 0) {
     ::dup2(null, STDIN_FILENO);
@@ -113,7 +119,7 @@ void watch_over(pid_t worker, int host_pidfd) {
   if (::write(to_host.get(), &told, sizeof told) != sizeof told || worker < 0) ::_exit(1);
   // The host opens the worker's pidfd while the worker cannot be reaped.
   if (::read(to_host.get(), &heard, 1) < 0) ::_exit(1);
-  close_private_descriptors({host_pidfd.get()});
+  close_private_descriptors({host_pidfd.get()}, handles::closed);
   watch_over(worker, host_pidfd.get());
   ::kill(-worker, SIGKILL);
   int status = 0;
@@ -134,6 +140,16 @@ unique_fd direct_child::duplicate_worker_pidfd() const {
 
 void direct_child::signal_group(int signal) const noexcept {
   runtime::signal_group(worker_, worker_fd_.get(), signal, false);
+}
+
+void direct_child::end() noexcept {
+  if (guardian_ <= 0) return;
+  watch.reset();
+  signal_group(SIGKILL);
+  // Behind the worker it ends what that has left.
+  ::siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(guardian_), &ended, WEXITED) < 0 && errno == EINTR) {
+  }
 }
 
 exit_info direct_child::reap() const noexcept {

@@ -39,6 +39,9 @@ class direct_child {
   /// Once the pidfd is readable: the worker's exit.
   exit_info reap() const noexcept;
 
+  /// Kills worker and guardian, and waits until both are gone.
+  void end() noexcept;
+
   std::unique_ptr<loop::watch> watch;
 
  private:

@@ -21,6 +21,7 @@
 
 #include "runtime/fork_server_process.hpp"
 #include "runtime/proc_tree.hpp"
+#include "runtime/worker_identity.hpp"
 
 namespace carom::runtime {
 
@@ -105,6 +106,7 @@ void fork_keeper(server_context context) {
 }  // namespace
 
 std::unique_ptr<fork_server> fork_server::start(child_hooks hooks) {
+  const no_stop_helper alone;
   refuse_threads();
   flush_output();
   auto [host_end, server_end] = channel::make_pair();

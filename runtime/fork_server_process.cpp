@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/forker.hpp"
+#include "runtime/handle_fd.hpp"
 #include "runtime/keeper.hpp"
 #include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
@@ -57,6 +58,7 @@ void keep_only(std::vector<int> kept) {
     from = std::max(from, keep + 1);
   }
   ::close_range(from, UINT_MAX, 0);
+  handle_fd::note_closing();
 }
 
 void null_stdin() {
@@ -94,7 +96,9 @@ void serve(server_context context, unique_fd placed) noexcept {
     context.host_pidfd = unique_fd{host_fd};
   }
   context.control = channel{std::move(control)};
-  keep_only({host_fd, context.control.fd(), context.preload_report.get()});
+  std::vector<int> kept = descriptors_of_handles();
+  kept.insert(kept.end(), {host_fd, context.control.fd(), context.preload_report.get()});
+  keep_only(std::move(kept));
   placed.release();  // closed just now: from here on our starter may end
   if (rlimit limit; ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     context.descriptor_limit = limit;
@@ -129,10 +133,12 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   worker_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
   constexpr int worker_channel = first_fd;
-  static_assert(host_fd == worker_channel + 1);
+  static_assert(host_fd == worker_channel + 1 && host_fd < first_handle_fd);
   const int release = lift(release_fd, host_fd + 1);
   if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
-  keep_only({worker_channel, host_fd, release});
+  std::vector<int> kept = context.handle_fds;
+  kept.insert(kept.end(), {worker_channel, host_fd, release});
+  keep_only(std::move(kept));
   if (context.descriptor_limit.rlim_max != 0) ::setrlimit(RLIMIT_NOFILE, &context.descriptor_limit);
   char go = 0;
   ssize_t got;

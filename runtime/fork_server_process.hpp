@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <initializer_list>
+#include <vector>
 
 #include "runtime/channel.hpp"
 #include "runtime/fork_server.hpp"
@@ -28,6 +28,8 @@ struct server_context {
   unique_fd preload_report;
   /// The host's limit, for the workers; the servers use all that is allowed.
   rlimit descriptor_limit{};
+  /// Those of the handles that workers inherit.
+  std::vector<int> handle_fds;
   bool booted = false;
   /// Counts keepers.
   std::uint64_t epoch = 0;

@@ -15,6 +15,7 @@
 #include <utility>
 #include <variant>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/keeper.hpp"
 #include "runtime/proc_tree.hpp"
 
@@ -89,6 +90,7 @@ void forker::boot() {
     preload();
     if (context_.hooks.boot != nullptr) context_.hooks.boot();
   }
+  context_.handle_fds = descriptors_of_handles();
   // What the hook has printed would be printed again by each worker.
   std::fflush(nullptr);
 }

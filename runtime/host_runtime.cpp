@@ -13,6 +13,7 @@
 #include "runtime/proc_tree.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/segment.hpp"
+#include "runtime/worker_identity.hpp"
 
 namespace carom::runtime {
 
@@ -86,6 +87,7 @@ namespace {
 /// Before this library has threads of its own: what is counted is the host's.
 void warn_of_threads() {
   static std::atomic<bool> warned{false};
+  const no_stop_helper alone;
   if (const int threads = count_threads(); threads > 1 && !warned.exchange(true))
     log()->warn(
         "start_method::fork in a process with {} threads: a worker copies their locks in whatever "
@@ -191,17 +193,25 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
     impl_->events_loop.post([shared = impl_, id, error] { shared->fork_failed(id, error); });
     return;
   }
-  if (impl_->server) {
-    impl_->server->adopt(id, child.guardian(), child.pidfd());
-    impl_->watch_writable();
-  }
   unique_fd for_listener = child.duplicate_pidfd();
   const pid_t pid = child.pid();
-  child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
-    raw->events_loop.post([raw, id] { raw->direct_exited(id); });
-    if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
-  });
-  impl_->direct.emplace(id, std::move(child));
+  try {
+    if (impl_->server) {
+      impl_->server->adopt(id, child.guardian(), child.pidfd());
+      impl_->watch_writable();
+    }
+    child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
+      raw->events_loop.post([raw, id] { raw->direct_exited(id); });
+      if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
+    });
+    impl_->direct.emplace(id, std::move(child));
+  } catch (...) {
+    // The caller hears that there is no such worker, so there shall be none.
+    impl_->listeners.erase(id);
+    child.end();
+    if (impl_->server) impl_->server->disown(id);
+    throw;
+  }
   to.forked(id, pid, std::move(for_listener));
 }
 

@@ -238,7 +238,7 @@ std::shared_ptr<item_queue> item_queue::make(std::size_t capacity) {
   if (capacity > most_capacity)
     throw std::invalid_argument("a queue's capacity is more than 1 TiB");
   const std::size_t rounded = std::bit_ceil(std::max(capacity, item_ring::least_capacity));
-  shared_mapping memory = shared_mapping::make("carom-queue", item_ring::header_size + rounded);
+  shared_mapping memory = shared_mapping::make("queue", item_ring::header_size + rounded);
   auto* const header = ::new (memory.data()) item_ring_header;
   header->capacity = rounded;
   return std::shared_ptr<item_queue>(

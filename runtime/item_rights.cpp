@@ -52,12 +52,17 @@ item_rights item_rights::make() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::system_error(errno, std::generic_category(), "a queue's socket pair");
-  return {unique_fd(ends[0]), unique_fd(ends[1])};
+  unique_fd in(ends[0]), out(ends[1]);
+  mark_as_handle(in);
+  mark_as_handle(out);
+  return {std::move(in), std::move(out)};
 }
 
-item_rights::item_rights(unique_fd in, unique_fd out) : in_(std::move(in)), out_(std::move(out)) {
-  expect_socket(in_);
-  expect_socket(out_);
+item_rights::item_rights(unique_fd in, unique_fd out) {
+  expect_socket(in);
+  expect_socket(out);
+  in_ = handle_fd(out_of_the_way(std::move(in)));
+  out_ = handle_fd(out_of_the_way(std::move(out)));
 }
 
 item_rights::send_result item_rights::send(std::uint64_t serial, int body,
@@ -93,7 +98,7 @@ item_rights::send_result item_rights::send(std::uint64_t serial, int body,
                       std::generic_category().message(errno));
 }
 
-std::optional<std::uint64_t> item_rights::oldest() const noexcept {
+std::optional<std::uint64_t> item_rights::oldest() const {
   message_head head{};
   ssize_t got;
   // Without room for descriptors the kernel makes no duplicates.
@@ -137,7 +142,7 @@ std::optional<item_rights::message> item_rights::peek(std::uint64_t serial) {
   return found;
 }
 
-bool item_rights::drop() noexcept {
+bool item_rights::drop() {
   std::byte any;
   ssize_t got;
   do got = ::recv(out_.get(), &any, 1, MSG_DONTWAIT);
@@ -145,7 +150,7 @@ bool item_rights::drop() noexcept {
   return got > 0;
 }
 
-void item_rights::drop_below(std::uint64_t serial) noexcept {
+void item_rights::drop_below(std::uint64_t serial) {
   for (auto found = oldest(); found && *found < serial && drop();) found = oldest();
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/unique_fd.hpp"
 
 namespace carom::runtime {
@@ -25,8 +26,9 @@ class item_rights {
   /// The ends of another process's pair. Throws encoding_error if they are none.
   item_rights(unique_fd in, unique_fd out);
 
-  int in() const noexcept { return in_.get(); }
-  int out() const noexcept { return out_.get(); }
+  /// To pass on. Throw process_error if this process has not inherited them.
+  int in() const { return in_.verified(); }
+  int out() const { return out_.verified(); }
 
   enum class send_result { done, full };
   /// `body`: the memory that holds the item, or -1. Throws process_error if the kernel refuses it.
@@ -42,14 +44,14 @@ class item_rights {
   /// Throws process_error if this process has no descriptors left.
   std::optional<message> peek(std::uint64_t serial);
   /// Drops the oldest message.
-  bool drop() noexcept;
+  bool drop();
   /// Drops all messages with numbers below `serial`.
-  void drop_below(std::uint64_t serial) noexcept;
+  void drop_below(std::uint64_t serial);
 
  private:
-  std::optional<std::uint64_t> oldest() const noexcept;
+  std::optional<std::uint64_t> oldest() const;
 
-  unique_fd in_, out_;
+  handle_fd in_, out_;
 };
 
 }  // namespace carom::runtime

@@ -83,16 +83,19 @@ class waiter {
   bool wait(const moving_place& place, std::uint64_t from, const std::atomic<ring_state>& state) {
     if (patience_ && patience_->count() <= 0) return false;
     this_task::checkpoint();
-    if (!slept_ && place.spin(from)) return true;
     start();
+    // Also of a place that moves all the time, though never far enough.
+    if (until_ && *until_ <= clock::now()) {
+      if (slept_) place.notify_one();  // this one was perhaps woken for what it does not take
+      return false;
+    }
+    if (!slept_ && place.spin(from)) return true;
     // Set before the look that decides: who moves the place after that look sees it. Also by who
     // has slept already: the one who woke it took the mark away, and others may still sleep.
     place.sleepers.store(1, std::memory_order_seq_cst);
     slept_ = true;
     if (place.moved(from) || state.load(std::memory_order_seq_cst) != ring_state::open) return true;
-    const auto now = clock::now();
-    if (until_ && *until_ <= now) return false;
-    const auto end = now + slice_;
+    const auto end = clock::now() + slice_;
     futex_wait_shared(place.word(), static_cast<std::uint32_t>(from),
                       until_ ? std::min(*until_, end) : end);
     // A soft limit's signal may reach another thread of the task's process.

@@ -84,7 +84,7 @@ void listener_state::bind_to(const socket_address& wanted) {
   kernel_address name = resolve(wanted);
   unique_fd made(::socket(name.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) throw std::system_error(errno, std::system_category(), "making a socket");
-  socket_ = above_stdio(std::move(made));
+  socket_ = handle_fd(above_stdio(std::move(made)));
 
   const int on = 1;
   if (name.family() == AF_UNIX)

@@ -73,9 +73,14 @@ bool listener_state::advance() {
   return more;
 }
 
-/// In a forked copy the clients under way are the original's.
-void listener_state::forget_inherited() {
+/// In a forked copy the clients under way are the original's. Their descriptors may not have been
+/// inherited any more than that of the listener was.
+void listener_state::forget_inherited() noexcept {
   if (owner_ == ::getpid()) return;
+  if (!socket_.intact()) {
+    for (client& one : clients_) (void)one.socket.release();
+    for (accepted& one : ready_) (void)one.socket.release();
+  }
   clients_.clear();
   ready_.clear();
   owner_ = ::getpid();

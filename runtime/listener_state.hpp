@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "runtime/authentication.hpp"
+#include "runtime/handle_fd.hpp"
 #include "runtime/socket_wait.hpp"
 #include "runtime/unique_fd.hpp"
 
@@ -44,6 +45,9 @@ class socket_path {
 class listener_state {
  public:
   explicit listener_state(listener_options options);
+  listener_state(const listener_state&) = delete;
+  listener_state& operator=(const listener_state&) = delete;
+  ~listener_state() { forget_inherited(); }
 
   /// Does what can be done without waiting; the next client that has proved itself.
   bool advance();
@@ -60,7 +64,7 @@ class listener_state {
   const socket_address& address() const noexcept { return address_; }
   const socket_address& last_accepted() const noexcept { return last_accepted_; }
   std::uint64_t refused() const noexcept { return refused_; }
-  int fd() const noexcept { return socket_.get(); }
+  int fd() const { return socket_.get(); }
 
  private:
   struct client {
@@ -78,13 +82,13 @@ class listener_state {
   void bind_to(const socket_address& wanted);
   bool accept_some();
   std::optional<accepted> accept_one();
-  void forget_inherited();
+  void forget_inherited() noexcept;
   bool advance_client(client_list::iterator one);
   void refuse(client_list::iterator one, const char* why);
 
   listener_options options_;
   socket_path path_;
-  unique_fd socket_;
+  handle_fd socket_;
   socket_address address_, last_accepted_;
   client_list clients_;  // oldest first
   std::deque<accepted> ready_;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <carom/errors.hpp>
 #include <cstddef>
 #include <map>
@@ -19,7 +20,8 @@ namespace carom::runtime {
 /// The states of one kind that live in this process, by the memory that they map. Handles on one
 /// object that arrive one after the other share one state so: what a thread has locked through one
 /// of them it may unlock through another, and the last of all is known to be the last.
-/// Thread-safe; a forked copy goes on with what it has inherited.
+/// Thread-safe; a forked copy goes on with what it has inherited, which has lost its descriptor
+/// there unless that was kept.
 template <class State>
 class live_states {
  public:
@@ -28,18 +30,24 @@ class live_states {
     return *one;
   }
 
-  /// The state over the memory of `fd`, which is closed then; if there is none, what
-  /// `make(unique_fd)` returns.
+  /// The state over the memory of `fd`, which it is given for the case that it has lost its own; if
+  /// there is none, what `make(unique_fd)` returns.
   template <class Make>
   std::shared_ptr<State> find_or_make(unique_fd fd, Make make) {
     const identity id = identity_of(fd.get());
     const std::lock_guard lock(mutex_);
     if (const auto found = known_.find(id); found != known_.end())
-      if (auto live = found->second.lock()) return live;
+      if (auto live = found->second.lock()) {
+        live->renew(fd.release());
+        return live;
+      }
     std::shared_ptr<State> made = make(std::move(fd));
     insert(id, made);
     return made;
   }
+
+  /// Another number in each forked copy.
+  unsigned fork() const noexcept { return fork_.load(std::memory_order_relaxed); }
 
   /// One that was made here.
   void add(const std::shared_ptr<State>& made, int fd) {
@@ -54,7 +62,10 @@ class live_states {
   live_states() {
     // A process may be forked while another thread is in here; its copy has to get in, too.
     ::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
-                     [] { instance().mutex_.unlock(); });
+                     [] {
+                       instance().fork_.fetch_add(1, std::memory_order_relaxed);
+                       instance().mutex_.unlock();
+                     });
   }
 
   static identity identity_of(int fd) {
@@ -75,6 +86,7 @@ class live_states {
 
   static constexpr std::size_t least_sweep = 64;
 
+  std::atomic<unsigned> fork_{0};
   std::mutex mutex_;
   std::map<identity, std::weak_ptr<State>> known_;
   std::size_t sweep_at_ = least_sweep;

@@ -6,6 +6,7 @@
 #include <carom/detail/descriptors.hpp>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "serialization/connection_frame.hpp"
@@ -28,6 +29,8 @@ class outgoing_frame {
 
   /// Copies what has not been sent. Throws std::bad_alloc, encoding_error without descriptors.
   void own();
+  /// They are not to be closed: this process has not inherited them.
+  void forget_descriptors() { new detail::descriptor_list(std::move(owned_descriptors_)); }
 
  private:
   std::size_t prefix_size() const noexcept { return header_.size() + tickets_.size(); }

@@ -88,6 +88,7 @@ class parent_body final : public detail::process_body {
   std::string name() override { return parent_.name; }
   bool join(std::optional<std::chrono::nanoseconds> timeout) override {
     using clock = std::chrono::steady_clock;
+    if (parent_.pidfd < 0) return true;  // it had ended when this one began
     const auto now = clock::now();
     const bool endless = !timeout || *timeout > clock::time_point::max() - now;
     for (;;) {
@@ -195,8 +196,8 @@ void set_pdeathsig(int signal) {
 
 std::string human_status(int exitcode) {
   if (exitcode >= 0) return "exitcode " + std::to_string(exitcode);
-  const int signal = -exitcode;
-  const char* name = signal < NSIG ? ::sigabbrev_np(signal) : nullptr;
+  const std::int64_t signal = -std::int64_t{exitcode};
+  const char* name = signal < NSIG ? ::sigabbrev_np(static_cast<int>(signal)) : nullptr;
   return "signal " + std::to_string(signal) + (name ? " (SIG" + std::string(name) + ")" : "");
 }
 

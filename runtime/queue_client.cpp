@@ -15,12 +15,10 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/pidfd.hpp"
-#include "runtime/queue_item.hpp"
-#include "runtime/queue_memory.hpp"
 #include "runtime/queue_wait.hpp"
 
-// What a process does with a queue: puts, gets, asks. How its threads wait is in queue_wait.hpp and
-// queue_client_wait.cpp.
+// What a process does with a queue: gets, asks. How it puts is in queue_client_put.cpp, how its
+// threads wait in queue_wait.hpp and queue_client_wait.cpp.
 namespace carom::runtime {
 
 using detail::queue_received;
@@ -138,127 +136,6 @@ void queue_client::ring_host() {
     broken_ = host_is_gone();
 }
 
-// --- put -----------------------------------------------------------------------------------------
-
-/// An item on its way into the ring.
-struct queue_client::outgoing {
-  queue_client* self;
-  const detail::blob* item;
-  result_frame frame{};
-  bool ahead = false;  // has what goes ahead of it
-  bool sent = false;   // that has been sent
-
-  outgoing(queue_client* by, const detail::blob& what) : self(by), item(&what) {
-    if (what.segment() || what.size() > largest_inline) {
-      frame.flags |= flag_segment;
-      frame.length = what.size();
-    } else {
-      frame.payload = what.bytes();
-    }
-    if (what.has_descriptors()) frame.flags |= flag_descriptors;
-    ahead = frame.flags != 0;
-    if (ahead) frame.first = ++self->last_key_;
-  }
-  ~outgoing() {
-    if (sent)
-      (void)self->channel_.send(pack_queue_message({.kind = kind::forget, .id = frame.first}));
-  }
-};
-
-queue_client::put_outcome queue_client::try_put(outgoing& what) {
-  if (put_word::of(page_->puts.load(std::memory_order_acquire)).left() == 0)
-    return put_outcome::no_room;
-  if (!puts_.write(what.frame)) return put_outcome::ring_full;
-  if (what.ahead && !what.sent) {
-    try {
-      send_ahead(what);
-    } catch (...) {
-      puts_.take_back();
-      throw;
-    }
-  }
-  if (!commit()) {
-    puts_.take_back();
-    return put_outcome::no_room;
-  }
-  what.sent = false;  // it has gone
-  ++position_;
-  ring_host();
-  return put_outcome::put;
-}
-
-/// Shows the host the item that was written, unless the host has taken the room back.
-bool queue_client::commit() {
-  std::uint64_t found = page_->puts.load(std::memory_order_acquire);
-  for (;;) {
-    const put_word now = put_word::of(found);
-    if (now.left() == 0) return false;
-    if (page_->puts.compare_exchange_weak(found, put_word{now.tail + 1, now.limit}.word(),
-                                          std::memory_order_seq_cst))
-      return true;
-  }
-}
-
-void queue_client::send_ahead(outgoing& what) {
-  std::vector<detail::descriptor_list::entry> all;
-  if (what.item->has_descriptors())
-    all.assign(what.item->find_descriptors()->entries().begin(),
-               what.item->find_descriptors()->entries().end());
-  unique_fd copied;
-  if (what.frame.flags & flag_segment) {
-    int memory = -1;
-    if (what.item->segment()) {
-      memory = queue_memory::descriptor(what.item->segment());
-    } else {
-      copied = copy_out(what.item->bytes());
-      memory = copied.get();
-    }
-    all.push_back({serialization::payload_ticket, memory});
-  }
-  what.sent = true;
-  for (std::size_t at = 0; at < all.size(); at += channel::max_fds) {
-    queue_message told{.kind = kind::descriptors, .id = what.frame.first};
-    std::vector<int> fds;
-    for (std::size_t i = at; i < std::min(all.size(), at + channel::max_fds); ++i) {
-      told.tickets.push_back(all[i].ticket);
-      fds.push_back(all[i].fd);
-    }
-    send(told, fds);
-  }
-}
-
-bool queue_client::put(const detail::blob& item, const queue_wait& until) try {
-  lock held(mutex_);
-  expect_open();
-  check_host();
-  outgoing what(this, item);
-  put_outcome last = put_outcome::put;
-  const auto ready = [&] {
-    expect_open();
-    expect_usable();
-    last = try_put(what);
-    return last == put_outcome::put;
-  };
-  if (!until.now) {
-    return wait(held, deadline_of(until), ends_.maxsize ? &page_->room_wants : nullptr, false,
-                ready);
-  }
-  while (!ready()) {
-    if (last == put_outcome::no_room) {
-      if (request(held, kind::room, patience(), true).value_or(0) == 0) return false;
-      continue;
-    }
-    // That the ring is full says nothing of the queue.
-    const bool moved = wait(held, patience(), nullptr, true,
-                            [&] { return ready() || last == put_outcome::no_room; });
-    if (moved && last == put_outcome::put) return true;
-    if (!moved) throw process_error("the queue's host does not answer: it is stopped");
-  }
-  return true;
-} catch (const interrupted& by) {
-  pass_on(by);
-}
-
 // --- get -----------------------------------------------------------------------------------------
 
 bool queue_client::try_get(queue_received& into) {
@@ -310,23 +187,29 @@ void queue_client::read_item(const task_slot& slot, queue_received& into) {
 }
 
 bool queue_client::get(queue_received& into, const queue_wait& until) try {
-  lock held(mutex_);
+  lock held = enter();
   const auto ready = [&] {
     if (try_get(into)) return true;
     expect_usable();
     return false;
   };
-  if (!until.now && !closed_) {
+  bool look = at_once(until);
+  deadline answered = patience();
+  if (!look && !closed_) {
     bool alone = false;
     const bool in_time = wait(held, deadline_of(until), &page_->item_wants, false, [&] {
       alone = false;
       return ready() || (alone = closed_);
     });
-    if (!alone) return in_time;
+    if (in_time && !alone) return true;
+    if (!in_time) {
+      look = true;
+      answered = last_patience();
+    }
   }
   while (!ready())
-    if (request(held, kind::take, patience(), true).value_or(0) == 0) {
-      if (until.now) return false;
+    if (request(held, kind::take, answered, true).value_or(0) == 0) {
+      if (look) return false;
       throw process_error(
           "this process has closed the queue and nothing is in it: it would wait for others");
     }
@@ -338,7 +221,7 @@ bool queue_client::get(queue_received& into, const queue_wait& until) try {
 // --- the rest ------------------------------------------------------------------------------------
 
 std::uint64_t queue_client::ask(kind what) try {
-  lock held(mutex_);
+  lock held = enter();
   const auto answer = request(held, what, patience(), true);
   if (!answer) throw process_error("the queue's host does not answer: it is stopped");
   return *answer;
@@ -347,7 +230,7 @@ std::uint64_t queue_client::ask(kind what) try {
 }
 
 bool queue_client::join(const queue_wait& until) try {
-  lock held(mutex_);
+  lock held = enter();
   const deadline in_time = deadline_of(until);
   const auto left = request(held, kind::unfinished, patience(), true);
   if (!left) throw process_error("the queue's host does not answer: it is stopped");
@@ -383,13 +266,13 @@ std::optional<std::uint64_t> queue_client::request(lock& held, kind what, deadli
 }
 
 void queue_client::close() {
-  lock held(mutex_);
+  lock held = enter();
   closed_ = true;
   wake_all();
 }
 
 bool queue_client::flush(const queue_wait& until) {
-  lock held(mutex_);
+  lock held = enter();
   if (!closed_)
     throw process_error("join_thread() waits for a queue that is closed: call close() first");
   return wait(held, deadline_of(until), nullptr, true, [&] {
@@ -397,6 +280,10 @@ bool queue_client::flush(const queue_wait& until) {
     expect_usable();
     return false;
   });
+}
+
+bool queue_client::at_once(const queue_wait& until) {
+  return until.now || (until.timeout && until.timeout->count() <= 0);
 }
 
 queue_client::deadline queue_client::deadline_of(const queue_wait& until) {
@@ -411,6 +298,11 @@ std::string queue_client::host_is_gone() {
 
 queue_client::deadline queue_client::patience() {
   return std::chrono::steady_clock::now() + most_patience;
+}
+
+queue_client::deadline queue_client::last_patience() {
+  // A host that lives answers much faster.
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
 }
 
 }  // namespace carom::runtime

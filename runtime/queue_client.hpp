@@ -75,8 +75,17 @@ class queue_client {
   queue_client(const ends& its, std::pair<channel, channel> pair, unique_fd memory);
 
   static deadline deadline_of(const detail::queue_wait& until);
+  /// Whether it is to be a mere look.
+  static bool at_once(const detail::queue_wait& until);
   static deadline patience();
+  /// When the time of a wait is up, the host is asked once more, as for a mere look: what is in the
+  /// queue may not have been delivered yet.
+  static deadline last_patience();
   static std::string host_is_gone();
+
+  lock enter();
+  /// Locks `mutex_`, as everybody has to who may be on the loop thread.
+  void take(lock& free);
 
   /// What this_task::checkpoint throws; without the lock.
   [[noreturn]] static void pass_on(const interrupted&);

@@ -29,6 +29,21 @@ timespec until_then(const std::optional<std::chrono::steady_clock::time_point>& 
 
 }  // namespace
 
+queue_client::lock queue_client::enter() {
+  lock held(mutex_, std::defer_lock);
+  take(held);
+  return held;
+}
+
+void queue_client::take(lock& free) {
+  if (!ends_.here || !on_loop_thread()) return free.lock();
+  // Who has it may be waiting until the host has received, which it does on this thread.
+  while (!free.try_lock()) {
+    ends_.here->turn();
+    ::sched_yield();
+  }
+}
+
 queue_client::picture queue_client::look() const {
   const page_header& header = page_->rings.header;
   return {header.task_tail.load(std::memory_order_seq_cst),

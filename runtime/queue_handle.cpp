@@ -32,6 +32,11 @@ std::uint64_t door_inode(int fd) noexcept {
   return status.st_ino;
 }
 
+[[noreturn]] void throw_not_inherited() {
+  throw process_error(
+      "this process has not inherited the queue's descriptors: pass the queue as an argument");
+}
+
 /// Runs `f` on the loop and waits until it has.
 void run_on(runtime::loop& events, const std::function<void()>& f) {
   struct state {
@@ -161,9 +166,7 @@ queue_client& queue_handle::client() {
 
 queue_client& queue_handle::connect() {
   queue_client* found = client_.load(std::memory_order_acquire);
-  if (door_inode(what_.door.get()) != id_)
-    throw process_error(
-        "this process has not inherited the queue's descriptors: pass the queue as an argument");
+  if (door_inode(what_.door.get()) != id_) throw_not_inherited();
   const bool local = here_ && original();
   auto fresh = std::make_unique<queue_client>(
       queue_client::ends{what_.door.get(), local ? -1 : what_.host_pidfd.get(), what_.maxsize,
@@ -180,6 +183,7 @@ queue_client& queue_handle::connect() {
 
 void pack_queue(byte_writer& out, const queue_handle& queue) {
   const auto& what = queue.what();
+  if (door_inode(what.door.get()) != queue.id()) throw_not_inherited();
   out.put_raw(static_cast<unsigned char>(what.joinable));
   out.put_raw(what.maxsize);
   out.put_descriptor(what.door.get());

@@ -60,7 +60,7 @@ bool queue_client::wait(lock& held, deadline until, std::atomic<std::uint64_t>* 
       if (ends_.here) {
         held.unlock();
         ends_.here->turn();
-        held.lock();
+        take(held);
         receive_all(false);
         if (ready()) return true;
       }

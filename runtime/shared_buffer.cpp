@@ -8,6 +8,7 @@
 #include <mutex>
 #include <system_error>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/kept_mapping.hpp"
 #include "runtime/segment.hpp"
 #include "runtime/shared_mapping.hpp"
@@ -20,7 +21,7 @@ using namespace runtime;
 /// Mapped when first looked at: who only passes it on never does. A forked copy inherits the
 /// mapping.
 struct shared_buffer::memory {
-  memory(unique_fd from, std::size_t bytes) : fd(std::move(from)), size(bytes) {}
+  memory(unique_fd from, std::size_t bytes) : fd(out_of_the_way(std::move(from))), size(bytes) {}
   memory(const memory&) = delete;
   memory& operator=(const memory&) = delete;
   ~memory() {
@@ -52,12 +53,12 @@ struct shared_buffer::memory {
     try {
       if (kept_mapping::wanted())
         return kept_mapping::keep(kept_mapping::name_of(fd.get(), size), at);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
     }
     ::munmap(at, size);
   }
 
-  unique_fd fd;
+  handle_fd fd;
   std::size_t size;
   std::atomic<std::byte*> mapped{nullptr};
 };
@@ -73,7 +74,7 @@ shared_buffer::shared_buffer(std::size_t size) {
   if (size == 0) return;
   if (size > std::size_t{1} << 46)
     throw std::invalid_argument("a shared_buffer of more than 64 TiB cannot be mapped");
-  memory_ = std::make_shared<memory>(make_shared_memory("carom-buffer", size), size);
+  memory_ = std::make_shared<memory>(make_handle_memory("buffer", size), size);
 }
 
 shared_buffer::shared_buffer(std::span<const std::byte> content) : shared_buffer(content.size()) {
@@ -86,7 +87,7 @@ std::byte* shared_buffer::map() const { return memory_ ? memory_->map() : nullpt
 
 void shared_buffer::pack(detail::byte_writer& out) const {
   out.put_raw(static_cast<unsigned char>(memory_ != nullptr));
-  if (memory_) out.put_descriptor(memory_->fd.get());
+  if (memory_) out.put_descriptor(memory_->fd.verified());
 }
 
 shared_buffer shared_buffer::unpack(detail::byte_reader& in) {

@@ -153,7 +153,7 @@ std::shared_ptr<heap_memory> heap_memory::make(std::size_t size) {
   if (size == 0 || size > most_size)
     throw std::invalid_argument("a shared heap has between 1 byte and 64 TiB");
   const std::size_t whole = (std::max(size, least_size) + 4095) / 4096 * 4096;
-  auto made = std::make_unique<body>(shared_mapping::make("carom-heap", header_size + whole));
+  auto made = std::make_unique<body>(shared_mapping::make("heap", header_size + whole));
   auto* const header = ::new (made->memory.data()) heap_header;
   header->size = whole;
   const buffer managed(ipc::create_only, start_of(*header), whole);

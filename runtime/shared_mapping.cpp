@@ -10,11 +10,10 @@
 #include <string>
 #include <system_error>
 
-#include "runtime/segment.hpp"
-
 namespace carom::runtime {
 
-shared_mapping::shared_mapping(unique_fd fd, std::size_t size) : fd_(std::move(fd)), size_(size) {
+shared_mapping::shared_mapping(unique_fd fd, std::size_t size)
+    : fd_(out_of_the_way(std::move(fd))), size_(size) {
   if (size == 0) return;
   void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
   if (at == MAP_FAILED)
@@ -27,7 +26,7 @@ shared_mapping::~shared_mapping() {
 }
 
 shared_mapping shared_mapping::make(const char* name, std::size_t size) {
-  return {make_shared_memory(name, size), size};
+  return {make_handle_memory(name, size), size};
 }
 
 shared_mapping shared_mapping::adopt(unique_fd fd, std::size_t least) {

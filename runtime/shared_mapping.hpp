@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/unique_fd.hpp"
 
 namespace carom::runtime {
@@ -33,7 +34,10 @@ class shared_mapping {
   }
   ~shared_mapping();
 
-  int fd() const noexcept { return fd_.get(); }
+  /// To pass on. Throws process_error if this process has not inherited it.
+  int fd() const { return fd_.verified(); }
+  /// What has arrived for the same memory: of use if its own is lost.
+  void renew(unique_fd fresh) noexcept { fd_.renew(std::move(fresh)); }
   std::byte* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }
   /// Leaves the mapping where it is until the process ends.
@@ -42,7 +46,7 @@ class shared_mapping {
  private:
   shared_mapping(unique_fd fd, std::size_t size);
 
-  unique_fd fd_;
+  handle_fd fd_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -17,6 +17,13 @@ using namespace runtime;
 
 namespace {
 
+/// What the lock's owner, or the next one, is to know.
+enum class owner_history : std::uint32_t {
+  none,
+  taken_over,   // the owner has it from one that died
+  left_behind,  // the last owner let go of it without a release
+};
+
 /// The first bytes of the memory. Type and count are read when a handle is made, and then never
 /// again: what another process writes over them later changes nothing.
 struct object_header {
@@ -28,9 +35,15 @@ struct object_header {
 
   alignas(64) robust_mutex mutex;
   std::uint32_t depth = 0;  // how often its owner has taken it: the owner's
-  std::atomic<std::uint32_t> taken_from_dead{0};
+  std::atomic<owner_history> past{owner_history::none};
   std::atomic<std::uint32_t> damaged{0};
   std::atomic<std::uint32_t> in_use{0};  // somebody is between `enter` and `leave`, or died there
+
+  /// By one who has the mutex and gives it back, for the next owner to hear.
+  void leave_behind() noexcept {
+    damaged.store(1, std::memory_order_relaxed);
+    past.store(owner_history::left_behind, std::memory_order_relaxed);
+  }
 };
 
 constexpr std::size_t least_offset = 256;
@@ -77,8 +90,10 @@ struct shared_object::memory {
   const shared_type type;
   /// How many of this process's threads hold the lock by `acquire`.
   std::atomic<int> held{0};
-  /// The thread of this process that is between `enter` and `leave`.
+  /// The thread of this process that is between `enter` and `leave`. A forked copy's main thread is
+  /// known by the number of the one that forked, but is not inside.
   std::atomic<std::uintptr_t> inside{0};
+  std::atomic<unsigned> inside_of_fork{0};
 };
 
 shared_object::shared_object(std::unique_ptr<memory> made, std::size_t offset, std::size_t count)
@@ -91,11 +106,13 @@ shared_object::~shared_object() {
   try {
     object_header& header = memory_->header();
     const lock_outcome mine = header.mutex.try_lock();
-    if (mine == lock_outcome::deadlock) header.damaged.store(1, std::memory_order_relaxed);
-    if (mine == lock_outcome::timed_out)
+    if (mine == lock_outcome::timed_out) {
       memory_->mapped.leak();
-    else
-      header.mutex.unlock();
+      return;
+    }
+    // Else nobody holds it any more.
+    if (mine != lock_outcome::acquired) header.leave_behind();
+    header.mutex.unlock();
   } catch (const process_error&) {
     memory_->mapped.leak();
   }
@@ -106,7 +123,7 @@ std::shared_ptr<shared_object> shared_object::make(const shared_type& type, std:
   if (count > (most_bytes - offset) / std::max<std::size_t>(1, type.size))
     throw std::invalid_argument("an array of " + std::to_string(count) + " elements of " +
                                 std::to_string(type.size) + " bytes cannot be shared: too large");
-  auto mapped = shared_mapping::make("carom-shared", offset + count * type.size);
+  auto mapped = shared_mapping::make("shared", offset + count * type.size);
   auto* const header = ::new (mapped.data()) object_header;
   header->type = type;
   header->count = count;
@@ -143,6 +160,8 @@ std::shared_ptr<shared_object> shared_object::unpack(byte_reader& in, const shar
   return found;
 }
 
+void shared_object::renew(int owned_fd) noexcept { memory_->mapped.renew(unique_fd(owned_fd)); }
+
 void shared_object::pack(byte_writer& out) const { out.put_descriptor(memory_->mapped.fd()); }
 
 acquire_result shared_object::acquire(timeout time) {
@@ -163,8 +182,10 @@ acquire_result shared_object::acquire(timeout time) {
   }
   memory_->held.fetch_add(1, std::memory_order_relaxed);
   header.depth = 1;
-  const bool dead = outcome == lock_outcome::abandoned;
-  header.taken_from_dead.store(dead, std::memory_order_relaxed);
+  const bool dead = outcome == lock_outcome::abandoned ||
+                    header.past.load(std::memory_order_relaxed) == owner_history::left_behind;
+  header.past.store(dead ? owner_history::taken_over : owner_history::none,
+                    std::memory_order_relaxed);
   if (dead) header.damaged.store(1, std::memory_order_relaxed);
   return dead ? acquire_result::outcome::abandoned : acquire_result::outcome::acquired;
 }
@@ -176,7 +197,7 @@ void shared_object::release() {
     case lock_outcome::deadlock: break;
     case lock_outcome::timed_out: throw_not_held(true);
     case lock_outcome::abandoned:
-      header.damaged.store(1, std::memory_order_relaxed);
+      header.leave_behind();  // that was not ours to hear
       [[fallthrough]];
     case lock_outcome::acquired: header.mutex.unlock(); throw_not_held(false);
   }
@@ -185,22 +206,26 @@ void shared_object::release() {
     return;
   }
   header.depth = 0;
-  header.taken_from_dead.store(0, std::memory_order_relaxed);
+  header.past.store(owner_history::none, std::memory_order_relaxed);
   memory_->held.fetch_sub(1, std::memory_order_relaxed);
   header.mutex.unlock();
 }
 
 bool shared_object::abandoned() const noexcept {
-  return memory_->header().taken_from_dead.load(std::memory_order_relaxed) != 0;
+  return memory_->header().past.load(std::memory_order_relaxed) == owner_history::taken_over;
 }
 
 bool shared_object::enter() noexcept {
   object_header& header = memory_->header();
+  const unsigned fork = live_states<shared_object>::instance().fork();
   if (header.in_use.load(std::memory_order_acquire) != 0) {
-    if (memory_->inside.load(std::memory_order_relaxed) == this_thread()) return false;
+    if (memory_->inside.load(std::memory_order_relaxed) == this_thread() &&
+        memory_->inside_of_fork.load(std::memory_order_relaxed) == fork)
+      return false;
     header.damaged.store(1, std::memory_order_relaxed);
   }
   memory_->inside.store(this_thread(), std::memory_order_relaxed);
+  memory_->inside_of_fork.store(fork, std::memory_order_relaxed);
   header.in_use.store(1, std::memory_order_seq_cst);
   return true;
 }

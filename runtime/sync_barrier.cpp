@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/barrier_action.hpp"
 #include "runtime/futex.hpp"
 #include "runtime/robust_mutex.hpp"
 #include "runtime/sliced_wait.hpp"
@@ -217,10 +218,8 @@ class barrier_state {
         page_.in_change.store(0);  // nobody needs to be woken
         if (mine) return *mine;
       }
-      if (!waiting.sleep(page_.changes, before)) {
-        abort();
-        throw broken_barrier();
-      }
+      // The party that is full misses nobody: it is not broken by one that is not of it.
+      if (!waiting.sleep(page_.changes, before)) throw broken_barrier();
     }
   }
 
@@ -307,31 +306,6 @@ std::uint32_t checked(int parties) {
 
 std::int64_t in_ns(const timeout& time) { return time.limit() ? time.limit()->count() : -1; }
 
-/// A call inside of a handle: its bytes name descriptors by tickets of their own.
-void pack_call(byte_writer& out, const packed_call& call) {
-  blob packed;
-  encode(packed, call);
-  out.put_count(packed.descriptor_count());
-  if (packed.descriptor_count() != 0)
-    for (const auto& entry : packed.descriptors().entries()) {
-      out.put_raw(entry.ticket);
-      out.put_descriptor(entry.fd);
-    }
-  out.put_count(packed.size());
-  out.put(packed.data(), packed.size());
-}
-
-packed_call unpack_call(byte_reader& in) {
-  descriptor_list carried;
-  for (std::size_t count = in.get_count(2 * sizeof(std::uint64_t)); count > 0; --count) {
-    const auto ticket = in.get_raw<std::uint64_t>();
-    carried.adopt(ticket, in.get_descriptor());
-  }
-  const std::size_t size = in.get_count();
-  const descriptor_scope in_reach(&carried);
-  return std::get<0>(decode<packed_call>({in.take(size), size}));
-}
-
 }  // namespace
 }  // namespace carom::detail
 
@@ -341,7 +315,7 @@ using detail::barrier_state;
 
 barrier::barrier(int parties, packed_call action, detail::timeout time)
     : state_(std::make_shared<barrier_state>(detail::checked(parties), detail::in_ns(time))),
-      action_(action.valid() ? std::make_shared<const packed_call>(std::move(action)) : nullptr) {}
+      action_(action.valid() ? runtime::keep_action(std::move(action)) : nullptr) {}
 barrier::barrier(std::shared_ptr<barrier_state> state,
                  std::shared_ptr<const packed_call> action) noexcept
     : state_(std::move(state)), action_(std::move(action)) {}
@@ -350,6 +324,7 @@ barrier::~barrier() = default;
 int barrier::wait() { return wait(state_->default_time()); }
 int barrier::wait(detail::timeout time) {
   const barrier while_waiting = *this;
+  runtime::expect_inherited(action_);
   return static_cast<int>(while_waiting.state_->wait(time, while_waiting.action_.get()));
 }
 void barrier::reset() { state_->reset(); }
@@ -359,16 +334,15 @@ int barrier::n_waiting() const { return static_cast<int>(state_->waiting()); }
 bool barrier::broken() const { return state_->is_broken(); }
 
 void barrier::pack(detail::byte_writer& out) const {
+  runtime::expect_inherited(action_);
   state_->pack(out);
   out.put_raw(static_cast<unsigned char>(action_ != nullptr));
-  if (action_) detail::pack_call(out, *action_);
+  if (action_) runtime::pack_action(out, *action_);
 }
 barrier barrier::unpack(detail::byte_reader& in) {
   auto state = std::make_shared<barrier_state>(runtime::unpack_sync_memory(in));
   std::shared_ptr<const packed_call> action;
-  if (in.get_raw<unsigned char>() != 0)
-    action = std::make_shared<const packed_call>(detail::unpack_call(in));
-  if (action && !action->valid()) throw encoding_error("a barrier's action is no call");
+  if (in.get_raw<unsigned char>() != 0) action = runtime::unpack_action(in);
   return barrier(std::move(state), std::move(action));
 }
 

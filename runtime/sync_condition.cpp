@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -58,11 +56,7 @@ struct condition_page {
   std::uint32_t count() const noexcept { return std::min(ready.load(), slots); }
 };
 
-std::uint64_t inode_of(const lock_state& lock) {
-  struct stat status {};
-  ::fstat(lock.memory().fd(), &status);
-  return status.st_ino;
-}
+std::uint64_t inode_of(const lock_state& lock) { return lock.memory().inode(); }
 
 }  // namespace
 

@@ -50,6 +50,8 @@ class lock_state {
 
   bool recursive() const noexcept { return recursive_; }
   void pack(byte_writer& out) const { memory_.pack(out); }
+  /// Takes `owned_fd` over, a descriptor of the same memory.
+  void renew(int owned_fd) noexcept { memory_.renew(runtime::unique_fd(owned_fd)); }
   const runtime::sync_memory& memory() const noexcept { return memory_; }
 
  private:

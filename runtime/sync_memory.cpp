@@ -13,14 +13,13 @@
 
 namespace carom::runtime {
 
-sync_memory::sync_memory(std::size_t size)
-    : fd_(make_shared_memory("carom-sync", size)), size_(size) {
+sync_memory::sync_memory(std::size_t size) : fd_(make_handle_memory("sync", size)), size_(size) {
   map();
 }
 
 sync_memory::sync_memory(unique_fd fd, sync_header::kind what, std::size_t least_size,
                          std::size_t most_size)
-    : fd_(std::move(fd)) {
+    : fd_(out_of_the_way(std::move(fd))) {
   struct stat status {};
   if (!is_sealed_memory(fd_.get(), least_size) || ::fstat(fd_.get(), &status) != 0 ||
       static_cast<std::size_t>(status.st_size) > most_size)

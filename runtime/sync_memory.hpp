@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "runtime/handle_fd.hpp"
 #include "runtime/unique_fd.hpp"
 
 namespace carom::runtime {
@@ -52,7 +53,12 @@ class sync_memory {
   }
   sync_header::kind kind() const noexcept { return as<sync_header>().is; }
   std::size_t size() const noexcept { return size_; }
-  int fd() const noexcept { return fd_.get(); }
+  /// To pass on. Throws process_error if this process has not inherited it.
+  int fd() const { return fd_.verified(); }
+  /// Tells it from all other memory that exists.
+  std::uint64_t inode() const noexcept { return fd_.inode(); }
+  /// What has arrived for the same memory: of use if its own is lost.
+  void renew(unique_fd fresh) noexcept { fd_.renew(std::move(fresh)); }
   /// Leaves it mapped for ever: something still points into it.
   void keep_mapped() noexcept { kept_ = true; }
 
@@ -61,7 +67,7 @@ class sync_memory {
  private:
   void map();
 
-  unique_fd fd_;
+  handle_fd fd_;
   void* data_ = nullptr;
   std::size_t size_ = 0;
   bool kept_ = false;

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <carom/errors.hpp>
 #include <carom/sync.hpp>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -47,7 +48,8 @@ class semaphore_state {
                                   std::to_string(n));
     int value = page_.value.load();
     do {
-      if (n > page_.most - value)
+      if (value < 0) throw process_error("a semaphore's memory is corrupt");
+      if (std::int64_t{n} > std::int64_t{page_.most} - value)
         throw process_error("a semaphore is released too often: it has " + std::to_string(value) +
                             " units, may have " + std::to_string(page_.most) + ", and was to get " +
                             std::to_string(n) + " more");

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/this_task.hpp>
 #include <carom/this_worker.hpp>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -26,7 +30,7 @@ namespace {
 /// The soft_key that the running task's error was thrown for, and what to call before; the task's
 /// thread.
 std::uint64_t thrown_for = 0;
-std::function<void()> before_throwing;
+std::unique_ptr<std::function<void()>> before_throwing;
 /// Other threads that a task has made wait as any do: a limit is the task's own to hear of.
 thread_local bool runs_tasks = false;
 
@@ -56,10 +60,17 @@ void notice(std::uint64_t key) noexcept {
 /// The thread behind std::stop_token: waits for bells, and stops the sources whose key they name.
 class stop_helper {
  public:
+  /// Never destroyed: its thread may be waiting when the process ends.
   static stop_helper& instance() {
-    static auto* one = new stop_helper;  // its thread never ends
-    return *one;
+    stop_helper* found = find();
+    if (found) return *found;
+    auto made = std::make_unique<stop_helper>();
+    if (!current().compare_exchange_strong(found, made.get())) return *found;
+    return *made.release();
   }
+  static stop_helper* find() noexcept { return current().load(std::memory_order_acquire); }
+  /// In a forked copy, where its thread is not and its lock may be held.
+  static void leave_behind() noexcept { current().store(nullptr); }
 
   std::stop_token token(std::uint64_t key) {
     std::lock_guard lock(mutex_);
@@ -67,11 +78,34 @@ class stop_helper {
     std::erase_if(sources_, [](const entry& e) {
       return e.key != running().key.load(std::memory_order_relaxed);
     });
+    start();
     for (const entry& e : sources_)
       if (e.key == key) return e.source.get_token();
     sources_.push_back({key, {}});
     if (passed(key)) sources_.back().source.request_stop();
     return sources_.back().source.get_token();
+  }
+
+  /// Ends the thread, until `resume` or the next token. False if there is none, or this is it.
+  bool pause() {
+    std::thread ending;
+    {
+      std::lock_guard lock(mutex_);
+      if (!thread_.joinable() || thread_.get_id() == std::this_thread::get_id()) return false;
+      leaves_ = true;
+      ending = std::move(thread_);
+    }
+    auto& bell = identity().page->header.soft_bell;
+    bell.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake_all_shared(bell);
+    ending.join();
+    // The kernel tells the joiner a little before it forgets the thread.
+    while (::tgkill(::getpid(), tid_, 0) == 0) ::sched_yield();
+    return true;
+  }
+  void resume() {
+    std::lock_guard lock(mutex_);
+    start();
   }
 
  private:
@@ -80,22 +114,31 @@ class stop_helper {
     std::stop_source source;
   };
 
-  stop_helper() {
+  static std::atomic<stop_helper*>& current() noexcept {
+    static std::atomic<stop_helper*> one{nullptr};
+    return one;
+  }
+
+  void start() {
+    if (thread_.joinable()) return;
+    leaves_ = false;
     // Signals are the main thread's.
     sigset_t all, before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::thread([this] { run(); }).detach();
+    thread_ = std::thread([this] { run(); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  [[noreturn]] void run() {
+  void run() {
     auto& bell = identity().page->header.soft_bell;
     for (;;) {
       const std::uint32_t heard = bell.load(std::memory_order_seq_cst);
       std::vector<std::stop_source> due;
       {
         std::lock_guard lock(mutex_);
+        tid_ = ::gettid();
+        if (leaves_) return;
         for (const entry& e : sources_)
           if (passed(e.key)) due.push_back(e.source);
       }
@@ -106,6 +149,9 @@ class stop_helper {
 
   std::mutex mutex_;
   std::deque<entry> sources_;
+  std::thread thread_;
+  pid_t tid_ = 0;
+  bool leaves_ = false;
 };
 
 void on_soft_signal(int) {}
@@ -124,13 +170,30 @@ running_state& running() noexcept {
 
 void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept {
   runs_tasks = true;
+  if (before_throwing) before_throwing.reset();
   running().started_ns.store(now_ns, std::memory_order_relaxed);
   running().key.store(key, std::memory_order_relaxed);
 }
 
 void end_soft_limits() noexcept {
   running().key.store(0, std::memory_order_relaxed);
-  if (before_throwing) before_throwing = nullptr;
+  if (before_throwing) before_throwing.reset();
+}
+
+void leave_soft_limits_behind() noexcept {
+  running().key.store(0, std::memory_order_relaxed);
+  thrown_for = 0;
+  runs_tasks = false;
+  // Not destroyed: what it holds is the parent's.
+  (void)before_throwing.release();
+  stop_helper::leave_behind();
+}
+
+no_stop_helper::no_stop_helper() {
+  if (auto* const helper = stop_helper::find()) paused_ = helper->pause();
+}
+no_stop_helper::~no_stop_helper() {
+  if (paused_) stop_helper::instance().resume();
 }
 
 bool soft_limit_is_due() noexcept {
@@ -168,7 +231,7 @@ void this_task::checkpoint() {
   const std::uint64_t key = running().key.load(std::memory_order_relaxed);
   thrown_for = key;
   notice(key);
-  if (const auto call = std::exchange(before_throwing, nullptr)) call();
+  if (const auto call = std::exchange(before_throwing, nullptr)) (*call)();
   throw_soft_limit();
 }
 
@@ -196,7 +259,8 @@ void this_task::sleep_for(std::chrono::nanoseconds duration) {
 }
 
 void this_task::on_soft_time_limit(std::function<void()> f) {
-  if (running().key.load(std::memory_order_relaxed) != 0) before_throwing = std::move(f);
+  if (running().key.load(std::memory_order_relaxed) == 0) return;
+  before_throwing = f ? std::make_unique<std::function<void()>>(std::move(f)) : nullptr;
 }
 
 void this_task::progress(std::uint64_t done, std::uint64_t total) noexcept {
@@ -218,7 +282,7 @@ bool stop_token::stop_requested() const noexcept {
 }
 
 stop_token::operator std::stop_token() const {
-  if (key_ == 0) return {};
+  if (key_ == 0 || !identity().page) return {};  // of no task of this process
   return stop_helper::instance().token(key_);
 }
 

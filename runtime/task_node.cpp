@@ -98,7 +98,8 @@ bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
 bool task_node::settle(outcome_kind kind) noexcept {
   kind_ = kind;
   if (discarded()) payload_ = blob();
-  if (state_.exchange(state_settled, std::memory_order_acq_rel) == state_awaited)
+  // With on_settled's push and look: one of the two sees the other.
+  if (state_.exchange(state_settled, std::memory_order_seq_cst) == state_awaited)
     runtime::futex_wake_all(state_);
   return continuations_.load(std::memory_order_seq_cst) != nullptr;
 }
@@ -122,6 +123,9 @@ void task_node::run_continuations() noexcept {
 }
 
 void task_node::on_settled(std::function<void()> call) {
+  // Once it is in the list it may run, and let go of the caller's handle.
+  retain();
+  const task_ref kept(this);
   auto* one = new task_continuation{std::move(call), nullptr};
   auto* head = continuations_.load(std::memory_order_acquire);
   do {
@@ -135,7 +139,7 @@ void task_node::on_settled(std::function<void()> call) {
                                                  std::memory_order_acquire));
   // Settled between the look and the push: then nobody else may come for the list. Whoever
   // exchanges it first runs it, each continuation once.
-  if (settled()) run_continuations();
+  if (state_.load(std::memory_order_seq_cst) == state_settled) run_continuations();
 }
 
 void append_chunk_record(blob& out, const chunk_record& record) {

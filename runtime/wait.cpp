@@ -27,6 +27,13 @@ class waiting {
     polled_.clear();
     owners_.clear();
     until_.reset();
+    // Listeners go ahead of all: while one does, the descriptors of its clients change.
+    for (const waitable& object : objects_)
+      if (listener* const one = access::listener_of(object)) {
+        runtime::listener_state& state = access::state(*one);
+        if (state.advance()) until_ = std::chrono::steady_clock::now();
+        until_ = runtime::earlier(until_, state.next_deadline());
+      }
     bool any = false;
     for (std::size_t i = 0; i != objects_.size(); ++i) {
       if (prepare_one(i)) any = ready_[i] = true;
@@ -67,8 +74,6 @@ class waiting {
     }
     if (listener* const one = access::listener_of(objects_[i])) {
       runtime::listener_state& state = access::state(*one);
-      if (state.advance()) until_ = std::chrono::steady_clock::now();
-      until_ = runtime::earlier(until_, state.next_deadline());
       state.add_to(polled_);
       return state.has_ready();
     }

@@ -29,6 +29,23 @@ running_state& running() noexcept;
 /// A task, or an item, begins: what the one before has registered is forgotten.
 void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept;
 void end_soft_limits() noexcept;
+/// In a process that a task has forked: what it has heard, and wants to hear, of its limit is its
+/// own.
+void leave_soft_limits_behind() noexcept;
+
+/// While it lives, this worker's thread behind std::stop_token is not there: a process that starts
+/// a fork server must have one thread.
+class no_stop_helper {
+ public:
+  no_stop_helper();
+  no_stop_helper(const no_stop_helper&) = delete;
+  no_stop_helper& operator=(const no_stop_helper&) = delete;
+  ~no_stop_helper();
+
+ private:
+  bool paused_ = false;
+};
+
 /// Whether this_task::checkpoint would throw, and call what is registered, in this thread.
 bool soft_limit_is_due() noexcept;
 

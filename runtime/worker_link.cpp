@@ -104,7 +104,6 @@ bool worker_link::send_descriptors(std::uint64_t key, const detail::descriptor_l
     }
     if (!send(pack_message(worker_message_kind::descriptors, told), std::move(fds))) return false;
   }
-  has_more_ = true;
   return true;
 }
 
@@ -229,6 +228,7 @@ bool worker_link::read(listener& to) {
     else
       return error == std::errc::operation_would_block;
   }
+  has_more_ = true;
   return true;
 }
 

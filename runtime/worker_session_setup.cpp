@@ -59,7 +59,7 @@ void prepare_process() {
   // A process that a task forks does not have the page.
   ::pthread_atfork(nullptr, nullptr, [] {
     identity().page = nullptr;
-    running().key.store(0, std::memory_order_relaxed);
+    leave_soft_limits_behind();
   });
 }
 

@@ -11,7 +11,9 @@ namespace carom {
 /// Owns a file descriptor. It travels: as an argument or result of a task or process and in a
 /// message it arrives as a descriptor of its own for the same open file (dup(2), unix(7)
 /// SCM_RIGHTS), close-on-exec, which the receiver owns; what was passed stays open and the
-/// caller's, also where it was passed by std::move. Move-only; not synchronized.
+/// caller's, also where it was passed by std::move. Move-only; not synchronized. No more than a
+/// number: in a child of start_method::fork, where close-on-exec descriptors are closed, release
+/// those that were inherited.
 class CAROM_API file_descriptor {
  public:
   file_descriptor() noexcept = default;

@@ -6,18 +6,24 @@
 #include <carom/result.hpp>
 #include <chrono>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <ranges>
+#include <span>
+#include <utility>
 
 namespace carom {
 
 /// The outcomes of `imap` and `imap_unordered` as a single-pass input range (billiard:
 /// IMapIterator, IMapUnorderedIterator). Items are taken from the source only as outcomes are
-/// asked for: a bounded number is under way. An item that failed throws when it is read; the range
-/// goes on after it. Move-only; for one thread at a time. Dropping it lets what is under way finish
-/// unseen.
+/// asked for: a bounded number is under way. An item that failed, or cannot be packed, throws when
+/// it is read; the range goes on after it. What the source throws comes out behind the items before
+/// it and ends the range. A full pool (queue_full, overflow::reject) is an error only while no item
+/// of this range is under way, and loses none. Move-only; for one thread at a time. Dropping it
+/// lets what is under way finish unseen.
 template <class R>
 class imap_range {
  public:
@@ -82,10 +88,14 @@ class imap_range {
 
   bool fill(std::optional<std::chrono::nanoseconds> timeout) {
     while (ready_.empty()) {
-      const detail::task_ref chunk = window_.next(timeout);
-      if (!chunk) return false;
+      detail::imap_outcome next = window_.next(timeout);
+      if (next.error) {
+        ready_.emplace_back(std::move(next.error));
+        break;
+      }
+      if (!next.chunk) return false;
       detail::read_chunk<R>(
-          *chunk.get(),
+          *next.chunk.get(),
           [&](auto&&... value) { ready_.emplace_back(std::forward<decltype(value)>(value)...); },
           [&](std::exception_ptr error) { ready_.emplace_back(std::move(error)); });
     }
@@ -99,29 +109,63 @@ class imap_range {
 
 namespace detail {
 
-/// The items of a range, packed chunk by chunk as they are wanted.
+/// The items of a range, packed chunk by chunk as they are wanted. It is not read on behind an
+/// exception of its own.
 template <class Packer, class F, class View>
 struct imap_source {
   F f;
   View view;
   task_options options;
   std::optional<std::ranges::iterator_t<View>> at{};
+  bool taken = false;  // the item at `at`
 
-  task_ref operator()(pool_handle& pool, std::size_t chunk) {
-    if (!at) at.emplace(std::ranges::begin(view));
-    if (*at == std::ranges::end(view)) return {};
-    // The count stands before the items and is known only after them.
-    blob items(segments_of(pool));
-    std::uint64_t count = 0;
-    for (; count < chunk && *at != std::ranges::end(view); ++*at, ++count) Packer::add(items, **at);
-    task_ref node = make_chunk(Packer::task::type, segments_of(pool),
-                               naming_address(f, Packer::task::type.entry), count, false);
-    Packer::begin(node->payload(), f, count);
-    node->payload().append(items.data(), items.size());
-    if (items.has_descriptors())
-      node->payload().descriptors().merge(std::move(items.descriptors()));
-    if (any_set(options)) set_options(*node.get(), options);
-    return node;
+  imap_piece operator()(pool_handle& pool, std::size_t most) {
+    imap_piece piece;
+    try {
+      // The count stands before the items and is known only after them.
+      task_ref node = make_chunk(Packer::task::type, segments_of(pool),
+                                 naming_address(f, Packer::task::type.entry), 0, false);
+      blob& packed = node->payload();
+      Packer::begin(packed, f, 0);
+      const std::size_t head = packed.size();
+      if (any_set(options)) set_options(*node.get(), options);
+      piece.chunk = node;
+      std::uint64_t& count = node->chunk()->count;
+      try {
+        while (count < most && !piece.error && more()) add(packed, count, piece.error);
+      } catch (...) {
+        piece.error = std::current_exception();
+        piece.last = true;
+      }
+      Packer::set_count(std::span(packed.data(), head), count);
+      if (count == 0) piece.chunk = {};
+      if (count < most && !piece.error) piece.last = true;
+    } catch (...) {
+      piece = {{}, std::current_exception(), true};
+    }
+    return piece;
+  }
+
+ private:
+  bool more() {
+    if (!at)
+      at.emplace(std::ranges::begin(view));
+    else if (taken)
+      ++*at;
+    taken = false;
+    return *at != std::ranges::end(view);
+  }
+
+  /// Takes the next item. That it cannot be packed is its own error.
+  void add(blob& out, std::uint64_t& count, std::exception_ptr& error) {
+    auto&& item = **at;
+    taken = true;
+    try {
+      Packer::add(out, std::forward<decltype(item)>(item));
+      ++count;
+    } catch (...) {
+      error = std::current_exception();
+    }
   }
 };
 
@@ -130,6 +174,7 @@ auto make_imap(pool_handle& pool, const task_options& options, F&& f, Range&& it
                std::size_t chunk) {
   using function = std::decay_t<F>;
   static_assert(check_callable<function>::value);
+  if (any_set(options)) check_options(options);
   using view = std::views::all_t<Range>;
   using packer = typename packer_for<false, function, view>::type;
   using source = imap_source<packer, function, view>;

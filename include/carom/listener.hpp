@@ -88,7 +88,8 @@ struct listener_options {
 };
 
 /// Waits for clients and gives a connection to each (billiard: Listener). Not synchronized. In a
-/// forked copy it accepts too, each copy its own clients, and closes without removing the path.
+/// forked copy it accepts too, each copy its own clients, and closes without removing the path; a
+/// child of start_method::fork does not inherit it, and gets process_error.
 class CAROM_API listener {
  public:
   /// Throws std::system_error with what to do when the address is in use or cannot be bound,

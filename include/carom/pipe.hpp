@@ -64,7 +64,9 @@ struct arrived_message {
 /// is moved from (`send(std::move(c))`, `pool.apply(f, std::move(c))`), and then is closed. Two
 /// processes that receive at the same end would take each other's bytes, two that send would mix
 /// them: let one of them receive and one send. In a forked copy the same holds; a destructor there
-/// closes the copy only.
+/// closes the copy only. A child of start_method::fork does not inherit connections, whose ends
+/// would otherwise never be seen: there those of the parent throw process_error, and belong among
+/// the arguments.
 ///
 /// Thread safety: one thread may send while another receives (recv…, poll, at_end). Everything else
 /// is not synchronized.

@@ -33,7 +33,8 @@ enum class shrinking {
 
 /// Worker processes that run functions (billiard: Pool). A thin client of a supervisor actor.
 /// All members are thread-safe. Submitting after `close` or `terminate`, or once the pool has
-/// failed, throws pool_closed; arguments that cannot be packed throw encoding_error at the call.
+/// failed, throws pool_closed; arguments that cannot be packed throw encoding_error at the call,
+/// those of `imap` when their turn comes.
 class CAROM_API pool {
  public:
   /// Starts the workers; returns before they are ready. Throws std::invalid_argument for options

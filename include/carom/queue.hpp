@@ -21,7 +21,9 @@ struct queue_actor_access;
 ///
 /// Its host is an event loop in the process that makes it. The object is a handle: copies mean the
 /// same queue, and it travels: as an argument or result of tasks and processes, in messages, in
-/// another queue. Each process that uses it has a channel of its own, also after a plain fork().
+/// another queue. Each process that uses it has a channel of its own, also after a plain fork(). A
+/// child of start_method::fork does not inherit the handles: using them throws process_error, pass
+/// them as arguments.
 ///
 /// Any number of processes and threads put and get. What one process puts is got in that order, and
 /// whoever waits gets the oldest item there is. A dead process takes nothing along but what it had
@@ -51,7 +53,8 @@ class queue {
   /// process has closed the queue, or its host is gone; encoding_error if the value cannot be
   /// packed.
   void put(const T& value) { put_until(value, {}); }
-  /// The same; throws queue_full if there is no room within `timeout`.
+  /// The same; throws queue_full if there is no room within `timeout`: of zero or less, as
+  /// put_nowait does.
   template <class Rep, class Period>
   void put(const T& value, std::chrono::duration<Rep, Period> timeout) {
     put_until(value, {.timeout = detail::to_nanoseconds(timeout)});
@@ -63,7 +66,8 @@ class queue {
   /// this process has closed the queue and nothing is there; encoding_error if what was put is no
   /// T: it is taken all the same.
   T get() { return get_until({}); }
-  /// The same; throws queue_empty if nothing is there within `timeout`.
+  /// The same; throws queue_empty if nothing is there within `timeout`: of zero or less, as
+  /// get_nowait does.
   template <class Rep, class Period>
   T get(std::chrono::duration<Rep, Period> timeout) {
     return get_until({.timeout = detail::to_nanoseconds(timeout)});

@@ -106,8 +106,9 @@ class value {
   /// has then to repair the value: when it returns, the value counts as whole.
   template <class F>
   decltype(auto) with(F&& f) {
-    const detail::object_guard guard(lock_, *raw_.object_);
-    return detail::call_under_lock(*raw_.object_, std::forward<F>(f), raw_.get_obj());
+    value kept(*this);  // `f` may give this one another object
+    const detail::object_guard guard(kept.lock_, *kept.raw_.object_);
+    return detail::call_under_lock(*kept.raw_.object_, std::forward<F>(f), kept.raw_.get_obj());
   }
 
   /// Whether somebody died while it held the lock, so that the value may be half changed, and no

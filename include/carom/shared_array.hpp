@@ -157,8 +157,9 @@ class array {
   /// when it returns, they count as whole.
   template <class F>
   decltype(auto) with(F&& f) {
-    const detail::object_guard guard(lock_, *raw_.object_);
-    return detail::call_under_lock(*raw_.object_, std::forward<F>(f), raw_.span());
+    array kept(*this);  // `f` may give this one another object
+    const detail::object_guard guard(kept.lock_, *kept.raw_.object_);
+    return detail::call_under_lock(*kept.raw_.object_, std::forward<F>(f), kept.raw_.span());
   }
 
   /// An array of char as text (billiard: `.value`): up to its first NUL, under the lock.

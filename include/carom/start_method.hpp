@@ -10,8 +10,9 @@ namespace carom {
 enum class start_method {
   /// From the fork server, which `carom::init` started before there were threads.
   forkserver,
-  /// Straight from the host: the child sees its memory of that moment. Risky when the host has
-  /// threads; logs one warning then.
+  /// Straight from the host: the child sees its memory of that moment. Of its descriptors it keeps
+  /// those that are not close-on-exec, and those of locks, shared memory and simple queues, whose
+  /// handles work on. Risky when the host has threads; logs one warning then.
   fork,
   /// A new run of the program, through the fork server: nothing of the host's memory is in it. Its
   /// main must call `carom::init`, which never returns there.

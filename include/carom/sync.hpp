@@ -4,8 +4,9 @@
 /// Locks, semaphores, conditions, events and barriers between processes. A handle names a primitive
 /// in a piece of shared memory of its own, which costs one descriptor in each process that has it.
 /// Copies name the same primitive. Handles travel: as arguments and results of tasks and processes,
-/// inside containers, in messages; and a forked child may go on using those it inherits. There is
-/// nothing to unlink: the memory goes with the last handle, however its process ends.
+/// inside containers, in messages. A forked child, whoever forks it, goes on using those that it
+/// inherits, and may pass them on. There is nothing to unlink: the memory goes with the last
+/// handle, however its process ends.
 ///
 /// Any thread of any process may call any function; one handle object must not be assigned while
 /// another thread uses it. Processes must be of one PID namespace. All that wait are checkpoints
@@ -296,7 +297,9 @@ class CAROM_API event {
 ///
 /// If one of them dies inside `wait`, times out, passes its soft limit, or its action throws, the
 /// barrier breaks: the others get broken_barrier at once (of a death: within 100 ms), and so does
-/// everybody who comes, until `reset`.
+/// everybody who comes, until `reset`. Who comes while a full party is still on its way through
+/// waits for the next one to gather; if its time is up before that begins, it alone gets
+/// broken_barrier, and nobody is held up by it.
 class CAROM_API barrier {
  public:
   static constexpr int max_parties = 32768;

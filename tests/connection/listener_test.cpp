@@ -365,4 +365,20 @@ TEST_F(Parity, Connection_listener_cycles_leave_nothing) {
     ::setenv("TMPDIR", saved.c_str(), 1);
 }
 
+TEST_F(Parity, Connection_listener_stands_twice_in_one_wait) {
+  const authkey key("a secret");
+  listener l{{.authkey = key}};
+  constexpr int count = 100;
+  child other([&] {
+    for (int i = 0; i < count; ++i) carom::client(l.address(), key).send(i);
+  });
+  for (int i = 0; i < count; ++i) {
+    std::vector<std::size_t> ready;
+    while (ready.empty()) ready = carom::wait({l, l}, std::chrono::seconds(60));
+    EXPECT_EQ(ready.back(), 1u);
+    EXPECT_EQ(l.accept().recv<int>(), i);
+  }
+  EXPECT_EQ(other.join(), 0);
+}
+
 }  // namespace

@@ -219,6 +219,7 @@ TEST_F(Parity, Connection_that_was_no_socket_is_refused_by_the_receiver) {
   auto [a, b] = carom::pipe();
   auto [c, d] = carom::pipe();
   ASSERT_GE(::dup3(make_file().get(), c.fileno(), O_CLOEXEC), 0);  // somebody's bug
+  const file_descriptor somebodys(c.fileno());  // which the connection leaves open
   a.send(c);
   EXPECT_THAT([&b = b] { b.recv<connection>(); },
               ThrowsMessage<encoding_error>(HasSubstr("no stream socket")));

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <carom/call.hpp>
 #include <carom/errors.hpp>
 #include <carom/file_descriptor.hpp>
 #include <carom/log.hpp>
@@ -15,6 +16,7 @@
 #include <carom/this_worker.hpp>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -103,6 +105,17 @@ void dies_with_a_word() {
   ::raise(SIGKILL);
 }
 
+void says_much_and_dies(int lines) {
+  for (int i = 0; i < lines; ++i) carom::log()->info("line {}", i);
+  board::set(enough, 1);
+  ::raise(SIGKILL);
+}
+
+void says_much_and_cannot_start() {
+  for (int i = 0; i < 200; ++i) carom::log()->info("line {}", i);
+  throw std::runtime_error("no licence");
+}
+
 constexpr int info = spdlog::level::info, debug = spdlog::level::debug, warn = spdlog::level::warn;
 
 }  // namespace
@@ -130,6 +143,40 @@ TEST_F(Parity, Pool_forward_log_brings_the_last_words_of_a_worker_that_dies) {
   carom::pool pool{{.processes = 1, .forward_log = true, .name = "scribes"}};
   EXPECT_THROW(pool.apply(dies_with_a_word), carom::worker_lost);
   EXPECT_TRUE(log.comes({spdlog::level::err, "carom-scribes-0: it is over"}));
+}
+
+/// The host looks only when the worker is dead.
+TEST_F(Parity, Pool_forward_log_brings_all_that_a_worker_has_said_before_it_died) {
+  constexpr int lines = 100;
+  for (int round = 0; round < 5; ++round) {
+    own_log log;
+    board::set(enough, 0);
+    carom::pool pool{{.processes = 1, .forward_log = true}};
+    EXPECT_THROW(
+        pool.apply({.on_start = [](pid_t) { board::wait(enough); }}, says_much_and_dies, lines),
+        carom::worker_lost);
+    int told = 0;
+    for (const record& one : log.records()) told += one.second.find("line ") != std::string::npos;
+    EXPECT_EQ(told, lines);
+  }
+}
+
+TEST_F(Parity, Pool_forward_log_of_an_initializer_does_not_hide_why_it_failed) {
+  own_log log;
+  for (int round = 0; round < 10; ++round) {
+    carom::pool pool{{.processes = 1,
+                      .initializer = carom::call(says_much_and_cannot_start),
+                      .restarts = {.max_restarts = 1},
+                      .forward_log = true}};
+    try {
+      pool.apply_async(
+              +[](int x) { return x; }, 1)
+          .get();
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const carom::restart_freq_exceeded& e) {
+      EXPECT_NE(e.cause().find("no licence"), std::string::npos) << e.cause();
+    }
+  }
 }
 
 TEST_F(Parity, Pool_forward_log_keeps_up_with_threads_or_leaves_the_rest_to_stderr) {

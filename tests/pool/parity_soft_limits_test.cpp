@@ -180,4 +180,22 @@ TEST_F(Parity, Pool_soft_time_limit_of_map_items) {
   }
 }
 
+/// The first item of a chunk registers a callback and ends; the second passes its limit.
+int registers_or_sleeps(int item) {
+  if (item == 0)
+    carom::this_task::on_soft_time_limit([] { board::add(seen); });
+  else
+    sleep_for_ever();
+  return item;
+}
+
+TEST_F(Parity, Pool_soft_time_limit_callback_of_a_map_item_is_no_other_items) {
+  carom::pool pool{{.processes = 1}};
+  const auto outcomes =
+      pool.try_map({.soft_time_limit = 100ms}, registers_or_sleeps, std::vector{0, 1}, 2);
+  EXPECT_EQ(outcomes[0].value(), 0);
+  EXPECT_THROW(outcomes[1].value(), carom::soft_time_limit_exceeded);
+  EXPECT_EQ(board::get(seen), 0u);
+}
+
 }  // namespace

@@ -7,6 +7,7 @@
 #include <barrier>
 #include <carom/carom.hpp>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <thread>
 #include <vector>
@@ -115,6 +116,30 @@ TEST_F(Parity, Pool_closed_by_many_threads_at_once) {
     });
     EXPECT_TRUE(last.ready());
   }
+}
+
+TEST_F(Parity, Pool_destroyed_by_another_thread_than_made_or_asked_it) {
+  // The others live on meanwhile.
+  std::optional<carom::pool> pool;
+  std::barrier made(3), destroyed(3);
+  std::jthread maker([&] {
+    pool.emplace(carom::pool_options{.processes = 1});
+    made.arrive_and_wait();
+    destroyed.arrive_and_wait();
+  });
+  std::jthread user([&] {
+    made.arrive_and_wait();
+    EXPECT_EQ(pool->apply(tasks::square, 3), 9);
+    EXPECT_EQ(pool->workers().size(), 1u);
+    EXPECT_FALSE(pool->apply_async(tasks::square, 4).worker_pid() < 0);
+    made.arrive_and_wait();
+    destroyed.arrive_and_wait();
+  });
+  made.arrive_and_wait();
+  (void)made.arrive();  // the maker's part of the second meeting
+  made.arrive_and_wait();
+  pool.reset();
+  destroyed.arrive_and_wait();
 }
 
 TEST_F(Parity, Pool_many_pools_side_by_side) {

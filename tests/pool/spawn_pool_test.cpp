@@ -2,6 +2,9 @@
 // The row `spawn_pool` of api.md: a pool as an actor of the application's own system.
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <caf/all.hpp>
 #include <carom/actor.hpp>
 #include <carom/carom.hpp>
@@ -10,8 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/loop_thread.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
+#include "tests/support/processes.hpp"
 
 namespace {
 
@@ -118,6 +123,15 @@ TEST_F(Parity, Spawn_pool_request_with_large_values) {
     EXPECT_EQ(app.ask<std::string>(carom::call(repeated, kilobyte, size)).size(), size * 1024);
 }
 
+TEST_F(Parity, Spawn_pool_system_ends_while_the_loop_goes_on) {
+  carom::pool other{{.processes = 1}};
+  {
+    service app;
+    EXPECT_EQ(app.ask<std::string>(carom::call(repeated, "ab", 100'000)).size(), 200'000u);
+  }
+  EXPECT_EQ(other.apply(tasks::square, 2), 4);
+}
+
 TEST_F(Parity, Spawn_pool_request_that_fails) {
   service app;
   using enum carom::actor_errc;
@@ -204,6 +218,68 @@ TEST_F(Parity, Spawn_pool_next_to_pools_of_the_application) {
       .receive([](int y) { EXPECT_EQ(y, 25); },
                [&](const caf::error& e) { ADD_FAILURE() << app.text_of(e); });
   caf::anon_send_exit(other, caf::exit_reason::kill);
+}
+
+TEST_F(Parity, Spawn_pool_answers_run_where_the_application_runs_its_actors) {
+  service app;
+  const auto ask = [&](caf::event_based_actor* self) {
+    self->request(app.pool, patience, carom::call(tasks::square, 3))
+        .then([self, to = caf::actor_cast<caf::actor>(app.self)](int) {
+          self->send(to, carom::runtime::on_loop_thread());
+        });
+  };
+  for (int i = 0; i < 50; ++i) {
+    app.system().spawn(ask);
+    app.self->receive([&](bool on_loop) { EXPECT_FALSE(on_loop); },
+                      caf::after(patience) >> [] { ADD_FAILURE(); });
+  }
+}
+
+TEST_F(Parity, Spawn_pool_ends_with_those_that_fail_and_not_with_those_that_end) {
+  service app;
+  app.self->monitor(app.pool);
+  const auto linked = [&](caf::exit_reason reason) {
+    return app.system().spawn([pool = app.pool, reason](caf::event_based_actor* self) {
+      self->link_to(pool);
+      self->quit(reason);
+    });
+  };
+  app.self->wait_for(linked(caf::exit_reason::normal));
+  EXPECT_EQ(app.ask<int>(carom::call(tasks::square, 3)), 9);
+  linked(caf::exit_reason::unhandled_exception);
+  bool down = false;
+  app.self->receive([&](const caf::down_msg&) { down = true; },
+                    caf::after(patience) >> [] { ADD_FAILURE() << "it lives"; });
+  EXPECT_TRUE(down);
+}
+
+TEST_F(Parity, Spawn_pool_does_not_know_what_strangers_may_say) {
+  service app;
+  bool refused = false;
+  app.self
+      ->request(app.pool, patience, caf::atom_constant<caf::atom("ask")>::value, std::uint64_t{42})
+      .receive([](bool) { ADD_FAILURE() << "it was believed"; },
+               [&](const caf::error& e) { refused = e == caf::sec::unexpected_message; });
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(app.ask<int>(carom::call(tasks::square, 3)), 9);
+}
+
+TEST_F(Parity, Spawn_pool_request_that_finds_no_descriptor_fails_alone) {
+  service app({.processes = 1, .max_pending = 1});
+  const auto number = [](const carom::file_descriptor& file) { return file.get() >= 0; };
+  const auto call = carom::call(number, carom::file_descriptor(::dup(0)));
+  EXPECT_TRUE(app.ask<bool>(call));
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  {
+    const rlimit few{carom::test::open_descriptors(::getpid()), before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    std::vector<carom::file_descriptor> filling;
+    for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) filling.emplace_back(fd);
+    expect_error(app, app.error_of(call), carom::actor_errc::encoding_error, "");
+    ::setrlimit(RLIMIT_NOFILE, &before);
+  }
+  EXPECT_TRUE(app.ask<bool>(call)) << "the one place was given back";
 }
 
 TEST_F(Failures, 40_a_crash_in_a_task_is_an_error_to_an_actor) {

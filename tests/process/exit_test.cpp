@@ -55,7 +55,6 @@ void fork_a_copy(unsigned slot) {
 TEST_F(Parity, Process_terminate_and_kill) {
   for (const auto method : carom::get_all_start_methods()) {
     SCOPED_TRACE(carom::to_string(method));
-    if (method == start_method::spawn) continue;  // no board there: see Context_spawn_…
     process one = started(carom::process_options{.start_method = method}, stay, 1);
     ASSERT_TRUE(pid_on_board(1));
     EXPECT_TRUE(one.is_alive());

@@ -3,10 +3,13 @@
 #include <sys/wait.h>
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <functional>
 #include <thread>
 
+#include "runtime/own_process.hpp"
 #include "tests/process/support.hpp"
+#include "tests/support/forked.hpp"
 
 namespace {
 
@@ -240,4 +243,28 @@ TEST_F(Parity, Process_parent_as_its_child_sees_it) {
   });
   one.join();
   EXPECT_EQ(one.exitcode(), 0);
+}
+
+TEST_F(Parity, Process_human_status_of_any_number) {
+  EXPECT_EQ(carom::human_status(INT_MIN), "signal 2147483648");
+  EXPECT_EQ(carom::human_status(INT_MAX), "exitcode 2147483647");
+}
+
+/// Whose end nobody could tell any more when this process began.
+TEST_F(Parity, Process_parent_that_ended_before_can_be_joined) {
+  forked gone([] { return true; });
+  const pid_t pid = gone.pid();
+  ASSERT_TRUE(gone.succeeded());
+  forked orphan([pid] {
+    carom::serialization::origin_record told;
+    told.name = "orphan";
+    told.parent = pid;
+    told.parent_name = "gone";
+    carom::runtime::own_process::become(told);
+    auto parent = carom::parent_process();
+    if (!parent) return false;
+    parent->join();
+    return parent->join(std::chrono::seconds(0)) && !parent->is_alive();
+  });
+  EXPECT_TRUE(orphan.succeeded());
 }

@@ -68,41 +68,6 @@ TEST_F(Failures, 38_undrained_queue_full_one_lets_its_putter_go_in_time) {
   EXPECT_EQ(producer.wait(), 3);
 }
 
-TEST_F(Failures, 38_undrained_queue_close_has_a_deadline_when_the_host_is_stopped) {
-  forked_process host([&] {
-    carom::queue<int> q;
-    forked_process client([&] {
-      // The host is known to be there; then it stops.
-      q.put(1);
-      q.close();
-      q.join_thread();
-      board::set(0, 1);
-      if (!board::wait(1)) return 1;
-      const auto began = std::chrono::steady_clock::now();
-      int result = 0;
-      try {
-        (void)q.get(50ms);
-        result = 4;
-      } catch (const carom::queue_empty&) {
-      } catch (const carom::process_error&) {
-      }
-      if (std::chrono::steady_clock::now() - began > 20s) return 5;
-      return result;
-    });
-    const int status = client.wait();
-    board::set(2, static_cast<std::uint32_t>(status) + 100);
-    return 0;
-  });
-  ASSERT_TRUE(board::wait(0));
-  host.kill(SIGSTOP);
-  board::set(1, 1);
-  carom::test::let_pass(100ms);
-  host.kill(SIGCONT);
-  ASSERT_TRUE(board::wait(2));
-  EXPECT_TRUE(board::get(2) == 100 || board::get(2) == 104) << board::get(2);
-  EXPECT_EQ(host.wait(), 0);
-}
-
 /// A host that is killed while others use its queue in every way.
 TEST_F(Failures, 38_undrained_queue_host_killed_ends_every_wait) {
   const auto fails = [](const std::function<void()>& f) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <carom/log.hpp>
 #include <carom/queue.hpp>
 #include <chrono>
@@ -18,11 +19,13 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "runtime/channel.hpp"
 #include "runtime/pidfd.hpp"
 #include "runtime/queue_page.hpp"
+#include "runtime/result_ring.hpp"
 #include "runtime/segment.hpp"
 #include "runtime/task_ring.hpp"
 #include "serialization/queue_messages.hpp"
@@ -273,6 +276,41 @@ TEST_F(Parity, Queue_garbage_everywhere) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+/// It says goodbye and goes on putting, faster than the host takes in.
+TEST_F(Parity, Queue_client_that_goes_on_putting_behind_its_leave_is_let_go) {
+  const quiet_log quiet;
+  carom::queue<int> q;
+  channel door = door_of(q);
+  raw_client bad(door, false);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> puts{0};
+  std::thread flood([&] {
+    result_producer ring(bad.page().rings);
+    carom::detail::blob item;
+    carom::detail::encode(item, 1);
+    result_frame frame{};
+    frame.payload = item.bytes();
+    while (!stop) {
+      if (!ring.write(frame)) continue;
+      auto& word = bad.page().puts;
+      std::uint64_t found = word.load();
+      // Whether there is room or not, it says that the item is there.
+      while (!word.compare_exchange_weak(
+          found, put_word{put_word::of(found).tail + 1, put_word::of(found).limit}.word())) {
+      }
+      if (put_word::of(found).left() == 0) break;
+      if (++puts % 16 == 0) bad.ring();
+    }
+  });
+  while (puts < 1000) std::this_thread::yield();
+  EXPECT_FALSE(bad.mine.send(pack_queue_message({.kind = queue_message_kind::leave})));
+  EXPECT_TRUE(carom::test::eventually([&] { return bad.ended(); }));
+  EXPECT_GE(q.qsize(), 1000u);
+  EXPECT_EQ(q.get(20s), 1);
+  stop = true;
+  flood.join();
 }
 
 TEST(QueueMessages, any_bytes_are_a_message_or_none) {

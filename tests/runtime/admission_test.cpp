@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -83,6 +84,18 @@ TEST(Admission, TheEndWakesAllWhoWaitAndLetsNobodyWait) {
   room.end();
   for (auto& one : waiters) one.join();
   EXPECT_FALSE(room.wait_to_enter(0));
+}
+
+TEST(Admission, WaitsNoLongerThanItMay) {
+  admission room(1, std::nullopt);
+  using entry = admission::entry;
+  EXPECT_EQ(room.wait_to_enter(0, std::chrono::nanoseconds(0)), entry::in);
+  EXPECT_EQ(room.wait_to_enter(0, std::chrono::milliseconds(1)), entry::late);
+  room.leave(0);
+  EXPECT_EQ(room.wait_to_enter(0, std::chrono::hours(1)), entry::in);
+  EXPECT_FALSE(room.try_enter(0)) << "who was late is not in";
+  room.end();
+  EXPECT_EQ(room.wait_to_enter(0, std::chrono::hours(1)), entry::ended);
 }
 
 TEST(Admission, ManyThreadsAreNeverMoreThanTheLimit) {

@@ -90,6 +90,20 @@ TEST_F(WorkerLink, HearsTheEndOfTheChannelAfterTheLastWord) {
   EXPECT_FALSE(still_there_);
 }
 
+TEST_F(WorkerLink, SaysWhetherThereMayBeMoreToHear) {
+  connect();
+  EXPECT_FALSE(link_->has_more());
+  for (int i = 0; i < 100; ++i) say(worker_message_kind::logged, log_message{2, std::to_string(i)});
+  worker_ = {};
+  std::vector<std::string> all;
+  do
+    for (std::string& one : hear()) all.push_back(std::move(one));
+  while (link_->has_more());
+  ASSERT_EQ(all.size(), 100u);
+  EXPECT_EQ(all.back(), "logged 2 99");
+  EXPECT_FALSE(still_there_);
+}
+
 TEST_F(WorkerLink, WhatNoWorkerSaysIsCorrupt) {
   connect();
   for (const int kind : {0, 1, 2, 3, 4, 5, 6, 7, 15, 21, 22, 255}) {

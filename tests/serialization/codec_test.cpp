@@ -108,6 +108,15 @@ TEST_P(Codec, items_are_read_one_by_one_and_skipped) {
   EXPECT_THROW(GetParam().next(reader), encoding_error);
 }
 
+TEST_P(Codec, values_that_travel_together_can_be_read_one_by_one) {
+  blob values;
+  for (int i = 0; i < 3; ++i) GetParam().append(values);
+  item_reader reader{values.bytes()};
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(GetParam().next_value(reader));
+  EXPECT_TRUE(reader.empty());
+  EXPECT_THROW(GetParam().next_value(reader), encoding_error);
+}
+
 TEST(CodecBytes, values_of_several_kinds_follow_each_other_in_one_message) {
   blob out;
   const travelling::record record{7, 1.5, "a record", {1, 2, 3}};

@@ -11,10 +11,12 @@
 namespace {
 
 using carom::encoding_error;
+using carom::detail::append_value;
 using carom::detail::blob;
 using carom::detail::encode;
 using carom::detail::item_reader;
 using carom::detail::item_writer;
+using carom::detail::next_value;
 
 TEST(ItemsInBulk, numbers_are_the_same_bytes_as_one_by_one) {
   std::vector<int> numbers(1000);
@@ -93,6 +95,56 @@ TEST(ItemsErrors, an_item_that_fails_leaves_those_before_it) {
   EXPECT_EQ(reader.next<throws_when_negative>().value, 1);
   EXPECT_EQ(reader.next<throws_when_negative>().value, 2);
   EXPECT_TRUE(reader.empty());
+}
+
+TEST(ItemsInFrames, one_that_cannot_be_packed_leaves_no_trace) {
+  blob out;
+  append_value(out, throws_when_negative{1});
+  EXPECT_THROW(append_value(out, throws_when_negative{-1}), encoding_error);
+  append_value(out, throws_when_negative{2});
+  item_reader reader{out.bytes()};
+  EXPECT_EQ(next_value<throws_when_negative>(reader).value, 1);
+  EXPECT_EQ(next_value<throws_when_negative>(reader).value, 2);
+  EXPECT_TRUE(reader.empty());
+}
+
+/// Packs as the one above, whatever it is, and more than that.
+struct packs_anything {
+  int value = 0;
+  bool more = false;
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& value;
+    if (more) archive& more;
+  }
+};
+
+TEST(ItemsInFrames, one_that_cannot_be_unpacked_leaves_the_others_alone) {
+  blob out;
+  append_value(out, packs_anything{1});
+  append_value(out, packs_anything{-1});
+  append_value(out, packs_anything{2, true});
+  append_value(out, packs_anything{3});
+  item_reader reader{out.bytes()};
+  EXPECT_EQ(next_value<throws_when_negative>(reader).value, 1);
+  EXPECT_THROW(next_value<throws_when_negative>(reader), encoding_error);
+  EXPECT_THROW(next_value<throws_when_negative>(reader), encoding_error) << "bytes are left over";
+  EXPECT_EQ(next_value<throws_when_negative>(reader).value, 3);
+  EXPECT_TRUE(reader.empty());
+}
+
+TEST(ItemsInFrames, a_frame_longer_than_what_is_there_is_refused) {
+  blob out;
+  append_value(out, std::string("text"));
+  item_reader reader{out.bytes().first(out.size() - 1)};
+  EXPECT_THROW(reader.next_frame(), encoding_error);
+}
+
+TEST(ItemsInFrames, numbers_need_none) {
+  blob out;
+  append_value(out, 5);
+  append_value(out, true);
+  EXPECT_EQ(out.size(), sizeof(int) + 1);
 }
 
 }  // namespace

@@ -244,12 +244,19 @@ struct operations {
     return sample<T>::same(sample<T>::value(), reader.next<T>());
   }
   static void skip(carom::detail::item_reader& reader) { reader.skip<T>(); }
+  static void append(carom::detail::blob& out) {
+    carom::detail::append_value(out, sample<T>::value());
+  }
+  static bool next_value(carom::detail::item_reader& reader) {
+    return sample<T>::same(sample<T>::value(), carom::detail::next_value<T>(reader));
+  }
 };
 
 template <class... Ts>
 constexpr std::array<sample_type, sizeof...(Ts)> operations_of{
     {{&typeid(Ts), operations<Ts>::encode, operations<Ts>::decodes, operations<Ts>::round_trip,
-      operations<Ts>::put, operations<Ts>::next, operations<Ts>::skip}...}};
+      operations<Ts>::put, operations<Ts>::next, operations<Ts>::skip, operations<Ts>::append,
+      operations<Ts>::next_value}...}};
 
 }  // namespace
 

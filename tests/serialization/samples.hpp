@@ -23,6 +23,9 @@ struct sample_type {
   /// Whether the next item is an equal value.
   bool (*next)(carom::detail::item_reader&);
   void (*skip)(carom::detail::item_reader&);
+  /// The same of one value of several that do not disturb each other.
+  void (*append)(carom::detail::blob&);
+  bool (*next_value)(carom::detail::item_reader&);
 };
 
 std::span<const sample_type> sample_types();

@@ -2,12 +2,15 @@
 // The locks of values and arrays: who may hold them, lend them, and die with them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <carom/shared.hpp>
 #include <carom/sync.hpp>
 #include <chrono>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <thread>
 #include <tuple>
 
@@ -203,6 +206,92 @@ TEST_F(Parity, Shared_value_last_handle_dropped_while_locked) {
   EXPECT_TRUE(kept.get_lock().acquire(30s));
   kept.get_lock().release();
   EXPECT_TRUE(kept.damaged());
+}
+
+TEST_F(Parity,
+       Shared_value_lock_of_a_dead_thread_is_told_though_the_last_handle_was_dropped_first) {
+  auto v = std::make_optional<value<int>>(1);
+  forked other([&] {
+    board::wait(0);
+    const auto how = v->get_lock().acquire(10s);
+    return how.abandoned() && v->get_lock().abandoned() && v->damaged();
+  });
+  std::thread([&] { v->get_lock().acquire(); }).join();
+  v.reset();
+  board::set(0, 1);
+  EXPECT_TRUE(other.succeeded());
+}
+
+TEST_F(Parity, Shared_value_lock_held_by_who_drops_the_last_handle_is_told) {
+  auto v = std::make_optional<value<int>>(1);
+  forked other([&] {
+    board::wait(0);
+    const auto how = v->get_lock().acquire(10s);
+    return how.abandoned() && v->damaged();
+  });
+  v->get_lock().acquire();
+  v.reset();
+  board::set(0, 1);
+  EXPECT_TRUE(other.succeeded());
+}
+
+TEST_F(Parity, Shared_value_lock_tells_of_a_death_behind_one_who_released_what_it_did_not_hold) {
+  value<int> v(1);
+  std::thread([&] { v.get_lock().acquire(); }).join();
+  EXPECT_THAT(message_of([&] { v.get_lock().release(); }), HasSubstr("not held"));
+  EXPECT_TRUE(v.get_lock().acquire().abandoned());
+  EXPECT_TRUE(v.damaged());
+  v.get_lock().release();
+  EXPECT_FALSE(v.get_lock().acquire().abandoned()) << "told once";
+  v.get_lock().release();
+}
+
+TEST_F(Parity, Shared_value_whose_handle_is_given_another_object_meanwhile) {
+  value<int> v(1);
+  const value<int> first = v;
+  v.with([&](int& n) {
+    v = value<int>(2);
+    n = 5;
+  });
+  EXPECT_EQ(first.get(), 5);
+  EXPECT_EQ(v.get(), 2);
+  carom::array<int> a(2);
+  const carom::array<int> before = a;
+  a.with([&](std::span<int> all) {
+    a = carom::array<int>(1);
+    all[1] = 5;
+  });
+  EXPECT_EQ(before.get(1), 5);
+  EXPECT_EQ(a.size(), 1u);
+}
+
+/// A forked copy's thread is not inside of what the thread that forked is inside of.
+TEST_F(Parity, Shared_value_of_who_died_inside_is_damaged_for_its_forked_copy) {
+  carom::lock guard;
+  carom::raw_value<int> raw(1);
+  auto v = carom::synchronized(raw, guard);
+  forked parent([&] {
+    forked* child = nullptr;
+    v.with([&](int&) {
+      child = new forked([&] {
+        ::prctl(PR_SET_PDEATHSIG, 0);  // it outlives its parent
+        board::set(0, 1);
+        // By the object's own lock: that of the dead tells nothing here.
+        bool told = false;
+        board::wait(1);
+        carom::synchronized(raw).with([&](int&, bool damaged) { told = damaged; });
+        board::set(2, told ? 2 : 1);
+        return true;
+      });
+      board::wait(0);
+      ::_exit(0);
+    });
+    return false;
+  });
+  EXPECT_TRUE(parent.succeeded());
+  board::set(1, 1);
+  EXPECT_TRUE(board::wait(2));
+  EXPECT_EQ(board::get(2), 2u);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/support/board.hpp"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -9,6 +10,8 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
+#include <string>
 #include <system_error>
 
 namespace carom::test::board {
@@ -30,9 +33,18 @@ long futex(word& at, int operation, std::uint32_t value, const ::timespec* timeo
 }  // namespace
 
 void open(int fd) {
-  memory = fd >= 0 ? fd : ::memfd_create("carom-test-board", MFD_CLOEXEC);
+  // Programs that carom runs anew have nothing of ours but the environment.
+  constexpr const char* variable = "CAROM_TEST_BOARD";
   constexpr std::size_t size = slots * sizeof(word);
-  if (memory < 0 || (fd < 0 && ::ftruncate(memory, size) != 0)) fail("board");
+  memory = fd;
+  if (const char* known = std::getenv(variable); memory < 0 && known)
+    memory = ::open(known, O_RDWR | O_CLOEXEC);
+  if (memory < 0) {
+    memory = ::memfd_create("carom-test-board", MFD_CLOEXEC);
+    if (memory < 0 || ::ftruncate(memory, size) != 0) fail("board");
+  }
+  const auto path = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(memory);
+  ::setenv(variable, path.c_str(), 1);
   void* const mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
   if (mapped == MAP_FAILED) fail("board: mmap");
   words = static_cast<word*>(mapped);

@@ -259,4 +259,15 @@ TEST_F(Parity, Sync_barrier_breaks_by_the_end_of_a_thread_that_was_told_to_wait_
   EXPECT_TRUE(other.succeeded());
 }
 
+TEST_F(Parity, Sync_barrier_is_not_broken_by_one_too_many_whose_time_is_up) {
+  carom::barrier barrier(1, carom::call(hold, 0u, 1u));
+  forked actor([&] { return barrier.wait() == 0; });
+  ASSERT_TRUE(board::wait(0));
+  EXPECT_THROW(barrier.wait(20ms), broken_barrier);
+  EXPECT_FALSE(barrier.broken());
+  board::set(1, 1);
+  EXPECT_TRUE(actor.succeeded()) << "its party was whole";
+  EXPECT_EQ(barrier.wait(), 0);
+}
+
 }  // namespace

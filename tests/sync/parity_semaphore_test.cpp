@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // semaphore and bounded_semaphore: rows of api.md.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <carom/detail/codec.hpp>
 #include <carom/errors.hpp>
 #include <carom/sync.hpp>
 #include <chrono>
+#include <cstdint>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -157,6 +160,23 @@ TEST_F(Parity, Sync_semaphore_lets_no_more_in_than_it_has) {
   for (auto& one : processes) EXPECT_TRUE(one.succeeded());
   EXPECT_EQ(board::get(most), 0u);
   EXPECT_EQ(semaphore.get_value(), 2);
+}
+
+/// Whoever has a semaphore can write what he likes into its memory.
+TEST_F(Parity, Sync_semaphore_whose_memory_was_written_over_is_refused) {
+  carom::semaphore semaphore(1);
+  carom::detail::blob packed;
+  carom::detail::encode(packed, semaphore);
+  void* const memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
+                              packed.find_descriptors()->entries()[0].fd, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto& value = static_cast<std::int32_t*>(memory)[5];  // behind the header and the bound
+  ASSERT_EQ(value, 1);
+  value = INT32_MIN;
+  ASSERT_EQ(semaphore.get_value(), INT32_MIN);
+  EXPECT_THROW(semaphore.release(), carom::process_error);
+  EXPECT_FALSE(semaphore.acquire(0s));
+  ::munmap(memory, 4096);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <carom/detail/task_node.hpp>
 #include <exception>
 #include <ranges>
+#include <span>
+#include <tuple>
 #include <vector>
 
 namespace carom::detail {
@@ -59,6 +61,11 @@ class CAROM_API chunk_run {
 
 using chunk_entry = void (*)(chunk_run&);
 
+template <class Tuple>
+inline constexpr bool is_framed = false;
+template <class... Ts>
+inline constexpr bool is_framed<std::tuple<Ts...>> = stands_in_frame<Ts...>;
+
 template <class F, class... As>
 struct chunk_task {
   using invocation = invocation_of<F, As...>;
@@ -79,6 +86,7 @@ struct chunk_task {
       run_items(f, reader, chunk);
     } else {
       item_reader reader(in);
+      chunk.begin(chunk.first());  // with its function's unpacking
       F f = reader.next<F>();
       run_items(f, reader, chunk);
     }
@@ -87,6 +95,8 @@ struct chunk_task {
   static inline const task_type type{reinterpret_cast<code_pointer>(&run), typeid(F).name(), true};
 
  private:
+  static constexpr bool in_frames = is_framed<values>;
+
   static values next_item(item_reader& reader) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       // Braces fix the order of evaluation.
@@ -95,10 +105,20 @@ struct chunk_task {
     (std::make_index_sequence<std::tuple_size_v<values>>{});
   }
 
+  static values read_item(item_reader& reader, std::span<const std::byte> frame) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return reader.message<std::tuple_element_t<I, values>...>(frame);
+    }
+    (std::make_index_sequence<std::tuple_size_v<values>>{});
+  }
+
   static void run_items(F& f, item_reader& reader, chunk_run& chunk) {
     const auto count = reader.next<std::uint64_t>();
     for (std::uint64_t skipped = 0; skipped < std::min(chunk.first(), count); ++skipped)
-      next_item(reader);
+      if constexpr (in_frames)
+        reader.next_frame();
+      else
+        next_item(reader);
     blob& out = chunk.values();
     std::uint64_t item = chunk.first();
     while (item < count) {
@@ -107,13 +127,19 @@ struct chunk_task {
       try {
         for (; item < stop; ++item) {
           running = false;
-          values v = next_item(reader);
-          running = true;
-          chunk.begin(item);
-          if constexpr (std::is_void_v<result>)
-            invocation::call(f, v);
-          else
-            encode(out, static_cast<const result&>(invocation::call(f, v)));
+          if constexpr (in_frames) {
+            // To unpack an item is part of running it: it may fail, crash, or take its time.
+            const auto frame = reader.next_frame();
+            running = true;
+            chunk.begin(item);
+            values v = read_item(reader, frame);
+            run_item(f, v, out);
+          } else {
+            values v = next_item(reader);
+            running = true;
+            chunk.begin(item);
+            run_item(f, v, out);
+          }
         }
       } catch (...) {
         if (!running) {  // the chunk itself cannot be read
@@ -125,6 +151,13 @@ struct chunk_task {
       }
     }
     chunk.finished(count);
+  }
+
+  static void run_item(F& f, values& v, [[maybe_unused]] blob& out) {
+    if constexpr (std::is_void_v<result>)
+      invocation::call(f, v);
+    else
+      append_value(out, static_cast<const result&>(invocation::call(f, v)));
   }
 };
 
@@ -156,9 +189,22 @@ struct chunk_packer {
     function_codec<F>::pack(out, f);
     encode(out, count);
   }
+  /// The count behind which `bytes` ends, once it is known.
+  static void set_count(std::span<std::byte> bytes, std::uint64_t count) {
+    std::memcpy(bytes.last(sizeof count).data(), &count, sizeof count);
+  }
 
+  /// Throws what makes the item impossible to pack; the blob is then as before.
   template <class Item>
   static void add(blob& out, Item&& item) {
+    if constexpr (is_framed<values>)
+      put_frame(out, [&] { add_bare(out, std::forward<Item>(item)); });
+    else
+      add_bare(out, std::forward<Item>(item));
+  }
+
+  template <class Item>
+  static void add_bare(blob& out, Item&& item) {
     if constexpr (Star)
       std::apply(
           [&](auto&&... as) { pack_arguments<values>(out, std::forward<decltype(as)>(as)...); },

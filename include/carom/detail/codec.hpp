@@ -45,18 +45,6 @@ void encode(blob& out, const Ts&... values) {
   }
 }
 
-/// Unpacks one message from `in` and leaves what stands behind it.
-template <class... Ts, class Reader>
-std::tuple<Ts...> unpack_tuple(Reader& in) {
-  if constexpr ((loads_into_default<Ts> && ...)) {
-    std::tuple<Ts...> values{};
-    std::apply([&in](auto&... value) { (detail::unpack(in, value), ...); }, values);
-    return values;
-  } else {
-    return std::tuple<Ts...>{detail::unpack_new<Ts>(in)...};
-  }
-}
-
 /// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes,
 /// and when a user's `serialize` throws.
 template <class... Ts>
@@ -89,6 +77,24 @@ std::tuple<Ts...> decode(std::span<const std::byte> bytes) {
       rethrow_as_encoding_error("unpacking a value");
     }
   }
+}
+
+/// One of several values that travel together, for `next_value`. Throws as `encode`.
+template <class T>
+void append_value(blob& out, const T& value) {
+  if constexpr (stands_in_frame<T>)
+    put_frame(out, [&] { encode(out, value); });
+  else
+    encode(out, value);
+}
+
+/// Throws as `decode`; the values behind this one can be read even so.
+template <class T>
+T next_value(item_reader& reader) {
+  if constexpr (stands_in_frame<T>)
+    return std::get<0>(reader.message<T>(reader.next_frame()));
+  else
+    return reader.next<T>();
 }
 
 }  // namespace carom::detail

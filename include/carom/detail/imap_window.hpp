@@ -3,7 +3,8 @@
 
 #include <carom/detail/pool_access.hpp>
 #include <chrono>
-#include <deque>
+#include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,22 +15,37 @@ namespace detail {
 
 enum class imap_order { ordered, unordered };
 
+/// What a source gives next: a chunk, then the error of an item that cannot be packed, or of the
+/// source itself. Either may be missing.
+struct imap_piece {
+  task_ref chunk;
+  std::exception_ptr error;
+  bool last = false;  // nothing comes behind it
+};
+
+/// A settled chunk, or what is to be thrown in an item's place; neither at the end.
+struct imap_outcome {
+  task_ref chunk;
+  std::exception_ptr error;
+};
+
 /// The chunks of one imap call that are under way. Bounded by count and by bytes, so that an
 /// endless source works in constant memory.
 class CAROM_API imap_window {
  public:
-  /// Packs the next chunk of at most so many items; null at the end.
-  using source = std::function<task_ref(pool_handle&, std::size_t)>;
+  /// Packs the next chunk of at most so many items. Does not throw.
+  using source = std::function<imap_piece(pool_handle&, std::size_t)>;
 
   /// Throws std::invalid_argument if `chunk` is 0.
   imap_window(std::shared_ptr<pool_handle> pool, imap_order order, std::size_t chunk,
-              source next_chunk);
+              source next_piece);
   imap_window(imap_window&&) noexcept;
   imap_window& operator=(imap_window&&) noexcept;
   ~imap_window();
 
-  /// The next settled chunk; null at the end. Throws timeout_error.
-  task_ref next(std::optional<std::chrono::nanoseconds> timeout);
+  /// What is next. Throws timeout_error; queue_full and pool_closed if nothing is under way that
+  /// could be waited for. Nothing is lost by that.
+  imap_outcome next(std::optional<std::chrono::nanoseconds> timeout);
 
  private:
   struct state;

@@ -5,8 +5,11 @@
 #include <carom/detail/packed_oarchive.hpp>
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
+#include <tuple>
 
 namespace carom::detail {
 
@@ -19,6 +22,40 @@ namespace carom::detail {
 template <class T>
 inline constexpr bool needs_no_archive = form<T>::plain &&
                                          (std::default_initializable<T> || loads_whole<T>);
+
+/// Unpacks one message from `in` and leaves what stands behind it.
+template <class... Ts, class Reader>
+std::tuple<Ts...> unpack_tuple(Reader& in) {
+  if constexpr ((loads_into_default<Ts> && ...)) {
+    std::tuple<Ts...> values{};
+    std::apply([&in](auto&... value) { (detail::unpack(in, value), ...); }, values);
+    return values;
+  } else {
+    return std::tuple<Ts...>{detail::unpack_new<Ts>(in)...};
+  }
+}
+
+/// Whether items that are messages of these types stand behind their lengths where several travel
+/// together: what is in one then leaves the others alone, and it can be passed over unread. Those
+/// whose bytes are copied cannot fail and are all of one length.
+template <class... Ts>
+inline constexpr bool stands_in_frame = !(is_raw<Ts> && ...);
+
+/// Appends what `pack` appends to `out`, behind its length; nothing if it throws.
+template <class Pack>
+void put_frame(blob& out, Pack pack) {
+  const std::size_t start = out.size();
+  std::uint64_t length = 0;
+  out.extend(sizeof length);
+  try {
+    pack();
+  } catch (...) {
+    out.resize_uninitialized(start);
+    throw;
+  }
+  length = out.size() - start - sizeof length;
+  std::memcpy(out.data() + start, &length, sizeof length);
+}
 
 /// Packs items one after the other, each independent of the others: the bytes are those of `encode`
 /// item by item. A Boost archive is made once, and only for types that need it.
@@ -108,6 +145,35 @@ class item_reader {
       detail::unpack_array(in_, items.data(), items.size());
     else
       for (T& item : items) item = next<T>();
+  }
+
+  /// The bytes of what put_frame has written; to be read by `message`, or left.
+  std::span<const std::byte> next_frame() {
+    const std::size_t length = in_.get_count();
+    return {in_.take(length), length};
+  }
+
+  /// As `decode`, with the archive that serves all items.
+  template <class... Ts>
+  std::tuple<Ts...> message(std::span<const std::byte> bytes) {
+    byte_reader in{bytes};
+    try {
+      if constexpr ((needs_no_archive<Ts> && ...)) {
+        auto values = detail::unpack_tuple<Ts...>(in);
+        in.expect_end();
+        return values;
+      } else {
+        if (!archive_) archive_ = std::make_unique<packed_iarchive>(std::span<const std::byte>{});
+        archive_->start_anew(in);
+        auto values = detail::unpack_tuple<Ts...>(*archive_);
+        archive_->expect_end();
+        archive_->start_anew(in);  // lets go of the item's shared objects
+        return values;
+      }
+    } catch (...) {
+      archive_.reset();
+      rethrow_as_encoding_error("unpacking a value");
+    }
   }
 
   bool empty() const noexcept { return in_.left() == 0; }

@@ -85,10 +85,15 @@ void read_chunk(const task_node& chunk, Value value, Error error) {
     }
     item_reader reader(record.bytes);
     for (std::uint64_t i = 0; i < record.count; ++i) {
-      if constexpr (std::is_void_v<R>)
+      if constexpr (std::is_void_v<R>) {
         value();
-      else
-        value(reader.next<R>());
+      } else {
+        try {
+          value(next_value<R>(reader));
+        } catch (...) {
+          error(std::current_exception());
+        }
+      }
     }
   });
 }

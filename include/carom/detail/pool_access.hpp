@@ -23,6 +23,8 @@ CAROM_API std::shared_ptr<pool_handle> share(pool_handle& pool);
 /// Gives the task to the pool, which takes a reference of its own. Throws pool_closed, queue_full.
 CAROM_API void submit(pool_handle& pool, const task_ref& task);
 /// Throws std::invalid_argument for options out of range.
+CAROM_API void check_options(const task_options& options);
+/// The same.
 CAROM_API void set_options(task_node& task, task_options options);
 /// Whether they say anything at all.
 CAROM_API bool any_set(const task_options& options) noexcept;
@@ -60,6 +62,8 @@ auto submit_map(pool_handle& pool, const task_options& options, F&& f, Range&& i
                 std::size_t chunk, bool stop_at_error) {
   using function = std::decay_t<F>;
   static_assert(check_callable<function>::value);
+  const bool options_matter = any_set(options);
+  if (options_matter) check_options(options);
   if constexpr (!std::ranges::forward_range<Range> && !std::ranges::sized_range<Range>) {
     // A single pass and no length: the length decides the chunks, so collect first.
     std::vector<std::ranges::range_value_t<Range>> collected;
@@ -71,7 +75,6 @@ auto submit_map(pool_handle& pool, const task_options& options, F&& f, Range&& i
     const auto count = static_cast<std::uint64_t>(std::ranges::distance(items));
     const std::uint64_t size = chunk_size(pool, count, chunk);
     const code_pointer naming = naming_address(fn, packer::task::type.entry);
-    const bool options_matter = any_set(options);
     map_sender sender(pool, packer::task::type, naming, count, size, stop_at_error);
     auto it = std::ranges::begin(items);
     for (std::uint64_t done = 0; done < count; done += size) {

@@ -52,6 +52,8 @@ class CAROM_API shared_object {
   /// Throws encoding_error for what holds another type; a null `type` is any.
   static std::shared_ptr<shared_object> unpack(byte_reader& in, const shared_type* type);
   void pack(byte_writer& out) const;
+  /// Takes over another descriptor of the same memory, for the case that its own is lost.
+  void renew(int owned_fd) noexcept;
   ~shared_object();
   shared_object(const shared_object&) = delete;
   shared_object& operator=(const shared_object&) = delete;

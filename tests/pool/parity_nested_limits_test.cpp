@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSL-1.0
+// Row `soft_timeout` of api.md, in pools that tasks make: what a task has heard of its own limit is
+// nothing to the tasks of its pools.
+#include <gtest/gtest.h>
+
+#include <carom/carom.hpp>
+#include <chrono>
+#include <exception>
+#include <future>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+#include "tests/pool/tasks.hpp"
+#include "tests/support/leak_guard.hpp"
+
+namespace {
+
+namespace board = carom::test::board;
+using namespace std::chrono_literals;
+using carom::start_method;
+
+constexpr unsigned outer_called = 1;
+
+/// Its limit ends it, or nothing does in time.
+int hears_its_limit() {
+  try {
+    carom::this_task::sleep_for(30s);
+  } catch (const carom::soft_time_limit_exceeded&) {
+    return 1;
+  }
+  return 0;
+}
+
+bool hears_by_a_standard_token() {
+  const std::stop_token token = carom::this_task::stop_token();
+  std::promise<void> stopped;
+  std::stop_callback call(token, [&] { stopped.set_value(); });
+  return stopped.get_future().wait_for(30s) == std::future_status::ready;
+}
+
+int first_task_of_a_pool_below(start_method method) {
+  carom::pool below{{.processes = 1, .start_method = method}};
+  return below.apply({.soft_time_limit = 50ms}, hears_its_limit);
+}
+
+int has_had_its_limit_and_makes_a_pool(start_method method) {
+  if (hears_its_limit() == 0) return -1;
+  return first_task_of_a_pool_below(method);
+}
+
+int has_a_callback_and_makes_a_pool(start_method method) {
+  carom::this_task::on_soft_time_limit([] { board::add(outer_called); });
+  return first_task_of_a_pool_below(method);
+}
+
+/// Both by tokens: 1 for the task below, 2 for this one behind it.
+int has_a_token_and_makes_a_pool(start_method method) {
+  const std::stop_token token = carom::this_task::stop_token();
+  int heard = 0;
+  {
+    carom::pool below{{.processes = 1, .start_method = method}};
+    heard += below.apply({.soft_time_limit = 50ms}, hears_by_a_standard_token);
+  }
+  std::promise<void> stopped;
+  std::stop_callback call(token, [&] { stopped.set_value(); });
+  if (stopped.get_future().wait_for(30s) == std::future_status::ready) heard += 2;
+  return heard;
+}
+
+constexpr start_method methods[] = {start_method::forkserver, start_method::spawn};
+
+}  // namespace
+
+TEST_F(Parity, Pool_soft_time_limit_that_has_passed_is_no_other_tasks_below) {
+  for (const auto method : methods) {
+    SCOPED_TRACE(std::string(carom::to_string(method)));
+    carom::pool pool{{.processes = 1}};
+    EXPECT_EQ(pool.apply({.soft_time_limit = 50ms}, has_had_its_limit_and_makes_a_pool, method), 1);
+  }
+}
+
+TEST_F(Parity, Pool_soft_time_limit_callback_is_not_called_below) {
+  for (const auto method : methods) {
+    SCOPED_TRACE(std::string(carom::to_string(method)));
+    carom::pool pool{{.processes = 1}};
+    EXPECT_EQ(pool.apply(has_a_callback_and_makes_a_pool, method), 1);
+  }
+  EXPECT_EQ(board::get(outer_called), 0u);
+}
+
+TEST_F(Parity, Pool_soft_time_limit_standard_tokens_at_two_levels) {
+  for (const auto method : methods) {
+    SCOPED_TRACE(std::string(carom::to_string(method)));
+    carom::pool pool{{.processes = 1}};
+    EXPECT_EQ(pool.apply({.soft_time_limit = 3s}, has_a_token_and_makes_a_pool, method), 3);
+  }
+}
