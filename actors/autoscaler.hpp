@@ -19,11 +19,12 @@ class autoscaler {
 
   explicit autoscaler(const rule& r) : rule_(r) {}
 
-  /// What the target should be from now on.
-  std::uint32_t look(std::uint32_t target, std::size_t pending, std::uint32_t idle,
-                     std::uint32_t serving, std::int64_t now_ns) {
+  /// What the target should be from now on. Tasks wait in the queue, `pending`, or behind another
+  /// one at a worker already, `behind`: those keep nobody who idles, since he is to take them.
+  std::uint32_t look(std::uint32_t target, std::size_t pending, std::uint64_t behind,
+                     std::uint32_t idle, std::uint32_t serving, std::int64_t now_ns) {
     if (idle == 0 || pending != 0) idle_since_.reset();
-    if (pending != 0 && idle == 0 && serving >= target)
+    if (pending + behind != 0 && idle == 0 && serving >= target)
       ++target;  // who was asked for before is there by now
     else if (idle != 0 && pending == 0) {
       if (!idle_since_) idle_since_ = now_ns;

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <utility>
 
 namespace carom::actors {
 
 /// How many deaths are allowed within a window that starts with a death: billiard's restart_state,
-/// step by step. Pure: `now_ns` is whatever clock the caller keeps.
+/// step by step, but for 0, which allows none, as in OTP, and not any number. Pure: `now_ns` is
+/// whatever clock the caller keeps.
 class restart_intensity {
  public:
   /// `most` deaths in `period_ns`.
@@ -16,14 +17,14 @@ class restart_intensity {
 
   /// One worker died. False if that was one too many.
   bool step(std::int64_t now_ns) {
-    if (since_ && now_ns - *since_ >= period_ns_) {
-      since_ = now_ns;
+    if (begun_ && now_ns - since_ns_ >= period_ns_) {
+      since_ns_ = now_ns;
       count_ = 0;
-    } else if (most_ != 0 && count_ >= most_) {
+    } else if (count_ >= most_) {
       count_ = 0;
       return false;
     }
-    if (!since_) since_ = now_ns;
+    if (!std::exchange(begun_, true)) since_ns_ = now_ns;
     ++count_;
     return true;
   }
@@ -36,7 +37,8 @@ class restart_intensity {
  private:
   std::uint32_t most_;
   std::int64_t period_ns_;
-  std::optional<std::int64_t> since_;
+  std::int64_t since_ns_ = 0;
+  bool begun_ = false;
   std::uint32_t count_ = 0;
 };
 

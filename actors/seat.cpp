@@ -18,6 +18,7 @@ seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_mes
 void seat::sit(pid_t pid, runtime::unique_fd pidfd) {
   pid_ = pid;
   pidfd_ = std::move(pidfd);
+  if (!pidfd_) return;
   death_ = events_->on_readable(pidfd_.get(), [this] {
     // Readiness is a hint: one that was meant for a descriptor closed a moment ago may come here.
     if (!runtime::has_ended(pidfd_.get())) return;

@@ -39,7 +39,7 @@ class seat final : runtime::worker_link::listener {
   runtime::worker_link& link() noexcept { return link_; }
   int pidfd() const noexcept { return pidfd_.get(); }
 
-  /// The worker is there; `pidfd` tells of its end.
+  /// The worker is there; `pidfd` tells of its end, if there is one.
   void sit(pid_t pid, runtime::unique_fd pidfd);
   /// Ready, and known by its pid.
   bool up() const noexcept { return ready_ && pid_ != 0; }
@@ -66,6 +66,7 @@ class seat final : runtime::worker_link::listener {
     std::int64_t look_at_ns = never_ns;    // nothing can have happened before
     std::int64_t signal_at_ns = never_ns;  // the first signal of its end
     std::int64_t kill_at_ns = never_ns;    // the last
+    bool to_be_signalled = false;          // the first signal has not been sent yet
     int kill_signal = 0;
     std::uint64_t soft_key = 0;  // what was told to end softly
     std::int64_t soft_signal_at_ns = never_ns;

@@ -41,6 +41,7 @@ supervisor_core::options core_options(const pool_options& o) {
   core.max_restarts =
       static_cast<std::uint32_t>(std::max(o.restarts.max_restarts.value_or(100 * o.processes), 0));
   core.period_ns = o.restarts.period.count();
+  core.start_patience_ns = std::min(core.start_patience_ns, o.start_timeout.count());
   core.max_tasks_per_child = o.max_tasks_per_child.value_or(0);
   const backoff_options& backoff = o.restarts.backoff;
   core.backoff = {backoff.initial.count(), backoff.multiplier, backoff.max.count(),

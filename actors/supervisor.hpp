@@ -110,6 +110,7 @@ class supervisor final : public caf::event_based_actor,
   // workers
   void fill_seats();
   void start_worker(index place);
+  void not_started(std::uint64_t id, int error, const std::string& why);
   std::uint32_t drain(seat& from);
   bool take_result(seat& from, const runtime::result_frame& frame);
   void announce_up(seat& up);

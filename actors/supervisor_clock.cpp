@@ -79,8 +79,9 @@ void supervisor::look(seat& at, std::int64_t now) {
 
 std::int64_t supervisor::look_at_signals(seat& at, std::int64_t now) {
   auto& watch = at.watch;
-  if (now >= watch.signal_at_ns) {
+  if (now >= watch.signal_at_ns && watch.to_be_signalled) {
     watch.signal_at_ns = never_ns;
+    watch.to_be_signalled = false;
     watch.kill_at_ns = after_ns(now, options_.kill_grace.count());
     runtime_->host().signal_group(at.id(), watch.kill_signal);
   }
@@ -157,8 +158,8 @@ bool supervisor::retry(task_node& task) {
 void supervisor::scale(std::int64_t now) {
   scale_at_ns_ = never_ns;
   if (!autoscaler_ || !core_.accepts()) return;
-  set_target(autoscaler_->look(core_.target(), core_.pending() - withdrawn_, core_.idle(),
-                               core_.serving(), now));
+  set_target(autoscaler_->look(core_.target(), core_.pending() - withdrawn_, core_.behind(),
+                               core_.idle(), core_.serving(), now));
   scale_at_ns_ = after_ns(now, options_.autoscale->interval.count());
 }
 

@@ -35,12 +35,13 @@ supervisor_core::supervisor_core(const options& o)
       restarts_(o.max_restarts, o.period_ns),
       start_burst_(start_burst(o.processes)),
       backoff_(o.backoff, o.seed),
+      pause_(o.start_patience_ns),
       rate_(o.task_interval_ns, o.task_burst) {}
 
 // --- workers -------------------------------------------------------------------------------------
 
 std::optional<supervisor_core::worker_index> supervisor_core::next_start(std::int64_t now_ns) {
-  if (!may_start() || now_ns < backoff_.start_at_ns()) return std::nullopt;
+  if (!may_start() || now_ns < start_at_ns()) return std::nullopt;
   worker_index w = 0;
   while (w < workers_.size() && workers_[w].state != worker_state::none) ++w;
   if (w == workers_.size()) workers_.emplace_back();
@@ -54,7 +55,12 @@ std::optional<supervisor_core::worker_index> supervisor_core::next_start(std::in
 
 std::optional<std::int64_t> supervisor_core::next_start_at() const {
   if (!may_start()) return std::nullopt;
-  return backoff_.start_at_ns();
+  return start_at_ns();
+}
+
+bool supervisor_core::starved(std::int64_t now_ns) {
+  const bool somebody = seated_ != 0 || !standby_.empty();
+  return pause_.failed(now_ns, somebody, serving_ != 0) || ending();
 }
 
 std::uint64_t supervisor_core::next_budget() {
@@ -68,6 +74,7 @@ void supervisor_core::worker_up(worker_index w) {
   worker& up = workers_[w];
   if (up.state != worker_state::starting) return;
   up.was_ready = true;
+  pause_.succeeded();
   set_state(w, worker_state::standby);
   seat_standby();
   roll_on();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -12,6 +13,7 @@
 #include "actors/rate_limiter.hpp"
 #include "actors/restart_backoff.hpp"
 #include "actors/restart_intensity.hpp"
+#include "actors/start_pause.hpp"
 
 namespace carom::actors {
 
@@ -35,7 +37,8 @@ class supervisor_core {
     std::int64_t period_ns = 1'000'000'000;
     std::uint64_t max_tasks_per_child = 0;  // 0: no limit
     restart_backoff::rule backoff{};
-    std::int64_t task_interval_ns = 0;  // rate limit; 0: none
+    std::int64_t start_patience_ns = 10'000'000'000;  // see start_pause
+    std::int64_t task_interval_ns = 0;                // rate limit; 0: none
     std::uint32_t task_burst = 1;
     std::uint64_t seed = 1;
   };
@@ -64,6 +67,11 @@ class supervisor_core {
   enum class verdict { restart, give_up, none };
   /// The worker is gone; its tasks must have been taken back. An ordered death never counts.
   verdict worker_down(worker_index w, std::int64_t now_ns, bool ordered);
+  /// The host had no means for a worker, who is told of as an ordered death beside this: the next
+  /// start waits a little. False if nobody has served for so long that nobody will.
+  bool starved(std::int64_t now_ns);
+  /// How often that has been so since a worker was last ready.
+  std::uint32_t failed_starts() const { return pause_.tries(); }
 
   /// Gives the worker no more tasks; `next_leaver` names it when it has none left.
   void retire(worker_index w);
@@ -89,6 +97,12 @@ class supervisor_core {
   std::uint32_t serving() const { return serving_; }
   /// Ready with nothing to do, or standing by.
   std::uint32_t idle() const { return idle_ + static_cast<std::uint32_t>(standby_.size()); }
+  /// Places that nobody who works would miss: of those who idle, those who start, and those who are
+  /// still to be started.
+  std::uint32_t dispensable() const {
+    const auto starting = serving_ - static_cast<std::uint32_t>(up());
+    return idle() + starting + (target_ > serving_ ? target_ - serving_ : 0);
+  }
 
   // --- tasks ---------------------------------------------------------------------------------
 
@@ -97,6 +111,9 @@ class supervisor_core {
   void resubmit(task t, int priority = 0) { pending_.push_front(t, priority); }
   std::size_t pending() const { return pending_.size(); }
   std::size_t under_way() const { return under_way_; }
+  /// Tasks that stand behind another one at a worker, which a worker more would take. It would not
+  /// where there are more at work than there are places: it would stand by.
+  std::uint64_t behind() const { return seated_ <= target_ ? spare_ : 0; }
 
   struct placement {
     worker_index worker;
@@ -215,6 +232,9 @@ class supervisor_core {
   void roll_on();
   /// Those that are to stay and have run their initializers.
   std::size_t up() const { return standby_.size() + seated_ - retiring_; }
+  std::int64_t start_at_ns() const {
+    return std::max(backoff_.start_at_ns(), pause_.start_at_ns());
+  }
   std::uint32_t wanted() const { return target_ + (stale_ != 0 ? 1 : 0); }
   bool may_start() const { return !ending() && !drained() && serving_ < wanted(); }
   std::uint64_t next_budget();
@@ -243,6 +263,7 @@ class supervisor_core {
   restart_intensity restarts_;
   restart_intensity start_burst_;
   restart_backoff backoff_;
+  start_pause pause_;
   rate_limiter rate_;
 };
 

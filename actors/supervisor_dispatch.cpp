@@ -59,6 +59,9 @@ std::int64_t supervisor::place() {
       frame.first = static_cast<std::uint32_t>(chunk->first);
     }
     std::int64_t first_ns = claim_deadline_ns_;
+    // Of a chunk that is stopped, what had ended before the item that ran is not to be lost.
+    if (task.chunk() && (options_.memory_limit || options_.pool_memory_limit))
+      frame.flags |= runtime::flag_timed;
     if (pool_limits_.any() || task.time_limit_ns() != 0 || task.soft_time_limit_ns() != 0) {
       const time_limits limits = limits_of(task);
       first_ns = std::min(first_ns, limits.first_ns());

@@ -32,6 +32,13 @@ constexpr std::int64_t first_soft_pause_ns = 2 * ms;
 constexpr std::int64_t longest_soft_pause_ns = 250 * ms;
 /// What ran has just ended, and its result is about to come.
 constexpr std::int64_t soon_ns = ms / 10;
+/// Whether a task has begun that waits for another one is looked at this often at most, however
+/// short its limit is.
+constexpr std::int64_t shortest_look_ns = ms;
+
+std::int64_t look_for_start(std::int64_t now, const time_limits& limits) {
+  return after_ns(now, std::max(limits.first_ns(), shortest_look_ns));
+}
 
 time_limit_info about(const task_node& task, std::int64_t limit_ns, std::int64_t ran_ns,
                       pid_t pid) {
@@ -75,7 +82,7 @@ std::int64_t supervisor::look_at_tasks(seat& at, std::int64_t now) {
       if (core_.state(w) == supervisor_core::worker_state::doomed) return again;
     } else {
       if (claim.state == runtime::claim_state::queued) first = std::min(first, position);
-      again = std::min(again, after_ns(now, limits_of(*task).first_ns()));
+      again = std::min(again, look_for_start(now, limits_of(*task)));
     }
   }
   auto& watch = at.watch;
@@ -106,7 +113,7 @@ std::int64_t supervisor::look_at_running(seat& at, std::uint64_t position, task_
   std::optional<std::uint64_t> item;
   if (task.chunk()) {
     const auto running = at.link().tasks().running_item(position);
-    if (!running) return after_ns(now, limits.first_ns());
+    if (!running) return look_for_start(now, limits);
     item = running->item;
     started_ns = running->started_ns;
   }
@@ -261,6 +268,7 @@ void supervisor::kill(seat& at, kill_reason why, const task_node* task, int sign
   }
   const std::int64_t now = runtime::steady_ns();
   at.watch.kill_signal = signal;
+  at.watch.to_be_signalled = true;
   at.watch.signal_at_ns = after_ns(now, std::max<std::int64_t>(wait.count(), 0));
   look_by(at, look_at_signals(at, now));
   later(&supervisor::fill_seats);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <carom/detail/map_state.hpp>
 #include <carom/errors.hpp>
+#include <utility>
 
 #include "actors/supervisor.hpp"
 #include "runtime/clock.hpp"
@@ -145,7 +146,7 @@ bool supervisor::terminate_task(task_node& task, int signal) {
 
 bool supervisor::terminate_worker(pid_t pid, int signal) {
   for (const auto& one : seats_) {
-    if (!one || one->pid() != pid) continue;
+    if (!one || one->pid() != pid || pid == 0) continue;  // 0: not forked yet
     auto& ring = one->link().tasks();
     for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
          ++position) {
@@ -176,6 +177,10 @@ void supervisor::grow(int by) {
   if (sum > most_processes)
     throw std::invalid_argument("a pool has at most " + std::to_string(most_processes) +
                                 " workers, and this one has " + std::to_string(core_.target()));
+  if (const auto& scaling = options_.autoscale; scaling && std::cmp_greater(sum, scaling->max))
+    throw std::invalid_argument(
+        "this pool has " + std::to_string(core_.target()) + " workers, and its autoscale.max is " +
+        std::to_string(scaling->max) + ": autoscaling would undo what goes beyond");
   set_target(sum);
   later(&supervisor::fill_seats);
 }
@@ -185,8 +190,13 @@ void supervisor::shrink(int by, bool drain) {
   if (wanted >= core_.target())
     throw std::invalid_argument("the pool has " + std::to_string(core_.target()) +
                                 " workers: shrink by less, or close it");
-  if (!drain && core_.idle() < wanted)
-    throw process_error("only " + std::to_string(core_.idle()) + " workers are idle, not " +
+  if (const auto& scaling = options_.autoscale;
+      scaling && std::cmp_less(core_.target() - wanted, scaling->min))
+    throw std::invalid_argument(
+        "this pool has " + std::to_string(core_.target()) + " workers, and its autoscale.min is " +
+        std::to_string(scaling->min) + ": autoscaling would undo what goes below");
+  if (!drain && core_.dispensable() < wanted)
+    throw process_error("only " + std::to_string(core_.dispensable()) + " workers are idle, not " +
                         std::to_string(by) +
                         ": try again later, or shrink(n, shrinking::drain) lets busy ones finish");
   set_target(core_.target() - wanted);

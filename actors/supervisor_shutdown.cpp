@@ -29,7 +29,7 @@ void supervisor::close_pool() {
 }
 
 void supervisor::terminate_pool() {
-  if (core_.state() == supervisor_core::pool_state::terminating) return;
+  if (core_.ending()) return;
   core_.terminate();
   handle_->refuse("the pool has been terminated");
   end_all_tasks([](const task_node& task) {
@@ -91,7 +91,7 @@ void supervisor::advance_shutdown() {
       const auto is = core_.state(one->index());
       if (is == supervisor_core::worker_state::doomed) {
         // The end of the pool waits for no diagnosis.
-        if (one->watch.signal_at_ns == never_ns) continue;
+        if (!one->watch.to_be_signalled) continue;
         one->watch.signal_at_ns = 0;
         look_by(*one, 0);
       } else if (is != supervisor_core::worker_state::leaving) {

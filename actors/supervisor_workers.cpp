@@ -3,8 +3,12 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
+#include <cerrno>
+#include <new>
+#include <system_error>
 
 #include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
@@ -24,6 +28,20 @@ using std::chrono::milliseconds;
 
 /// How long a dead worker's exit status is waited for; it normally comes within a millisecond.
 constexpr milliseconds obituary_after{250};
+
+/// Whether a worker could not be made only because the host is short of something now.
+bool is_shortage(int error) {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case EAGAIN:
+    case ENOSPC:
+    case ENOBUFS:
+    case ETOOMANYREFS: return true;
+    default: return false;
+  }
+}
 
 std::string describe_exit(const runtime::exit_info& info) {
   if (!info.known) return "ended for a reason that nobody could tell";
@@ -46,7 +64,6 @@ void supervisor::fill_seats() {
 void supervisor::start_worker(index place) {
   const std::uint64_t id = runtime::host_runtime::next_worker_id();
   places_[id] = place;
-  ++counts_.started_workers;
   if (seats_.size() <= place) seats_.resize(place + std::size_t{1});
   try {
     seats_[place] = std::make_unique<seat>(place, id, make_setup(options_, id, place, cpus_),
@@ -62,10 +79,15 @@ void supervisor::start_worker(index place) {
     look_by(*seats_[place], after_ns(seats_[place]->watch.born_ns, options_.start_timeout.count()));
     runtime_->host().fork_worker(id, options_.start_method, seats_[place]->link().take_worker_end(),
                                  *this);
+    ++counts_.started_workers;
+  } catch (const std::system_error& e) {
+    const auto& kind = e.code().category();
+    const bool number = kind == std::system_category() || kind == std::generic_category();
+    not_started(id, number ? e.code().value() : 0, e.what());
+  } catch (const std::bad_alloc& e) {
+    not_started(id, ENOMEM, e.what());
   } catch (const std::exception& e) {
-    // No descriptors, no memory: as if the worker had died before it was ready.
-    log()->error("pool '{}' cannot start a worker: {}", options_.name, e.what());
-    fork_failed(id, EAGAIN);
+    not_started(id, 0, e.what());
   }
 }
 
@@ -77,24 +99,45 @@ seat* supervisor::seat_of(std::uint64_t id) {
 void supervisor::forked(std::uint64_t id, pid_t pid, runtime::unique_fd pidfd) {
   seat* one = seat_of(id);
   if (!one) return;
+  const bool watched = static_cast<bool>(pidfd);
   one->sit(pid, std::move(pidfd));
+  if (!watched) {
+    // Nothing would tell of its end, so it ends now, and the next one comes when there is something
+    // that does.
+    log()->warn("pool '{}': no descriptor is free for worker {}, which is ended", options_.name,
+                pid);
+    one->ordered = true;
+    core_.condemn(one->index());
+    runtime_->host().signal_group(id, SIGKILL);
+    if (!core_.starved(runtime::steady_ns())) fail_pool("no descriptor is free for a worker");
+    return;
+  }
   if (one->up()) worker_ready(*one);
 }
 
 void supervisor::fork_failed(std::uint64_t id, int error) {
+  not_started(id, error, std::string("a worker cannot be forked: ") + ::strerror(error));
+}
+
+void supervisor::not_started(std::uint64_t id, int error, const std::string& why) {
   const auto it = places_.find(id);
   if (it == places_.end()) return;
   const index place = it->second;
   places_.erase(it);
   runtime_->host().forget(id);
   seats_[place].reset();
-  start_failed_ = true;
-  const bool gives_up =
-      core_.worker_down(place, runtime::steady_ns(), false) == supervisor_core::verdict::give_up;
+  const std::int64_t now = runtime::steady_ns();
+  const bool starved = is_shortage(error);
+  bool gives_up = core_.worker_down(place, now, starved) == supervisor_core::verdict::give_up;
+  if (starved) gives_up = !core_.starved(now);
+  if (!starved || gives_up) start_failed_ = true;
+  log()->log(starved && core_.failed_starts() != 1 ? spdlog::level::debug : spdlog::level::err,
+             "pool '{}' cannot start a worker: {}{}", options_.name, why,
+             starved ? "; it is tried again" : "");
   if (error == ESRCH)
     fail_pool("keeper and fork server are gone both: no worker can be made in this process");
   else if (gives_up)
-    fail_pool(std::string("a worker cannot be forked: ") + ::strerror(error));
+    fail_pool(why);
   else
     later(&supervisor::fill_seats);
   advance_shutdown();
@@ -189,7 +232,8 @@ void supervisor::bury(seat& dead) {
   places_.erase(id);
   seats_[place].reset();
   dying_.emplace(id, std::move(of));
-  obituary_timer_->arm(obituary_after);
+  // The timer runs for whoever waits longest.
+  if (dying_.size() == 1) obituary_timer_->arm(obituary_after);
   // A replacement at once; the status of the dead one is not waited for.
   fill_seats();
   dispatch();
@@ -301,14 +345,19 @@ void supervisor::publish_late_obituaries() {
   std::vector<std::uint64_t> late;
   const std::int64_t now = runtime::steady_ns();
   constexpr auto patience = std::chrono::nanoseconds(obituary_after).count();
-  for (const auto& [id, of] : dying_)
-    if (now - of.since_ns >= patience) late.push_back(id);
+  std::int64_t next_ns = now + patience;
+  for (const auto& [id, of] : dying_) {
+    if (now - of.since_ns >= patience)
+      late.push_back(id);
+    else
+      next_ns = std::min(next_ns, of.since_ns + patience);
+  }
   for (const std::uint64_t id : late) {
     runtime::exit_info unknown;
     unknown.pid = dying_[id].pid;
     publish_obituary(id, unknown);
   }
-  if (!dying_.empty()) obituary_timer_->arm(obituary_after);
+  if (!dying_.empty()) obituary_timer_->arm(std::chrono::nanoseconds(next_ns - now));
 }
 
 void supervisor::signal_seats(int signal) {

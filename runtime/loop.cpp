@@ -10,6 +10,8 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -154,7 +156,12 @@ class asio_timer final : public loop::timer {
 std::shared_ptr<watched_descriptor> loop::impl::find(int fd) {
   auto& known = watched[fd];
   auto found = known.lock();
-  if (!found) known = found = std::make_shared<watched_descriptor>(io, fd);
+  if (!found) try {
+      known = found = std::make_shared<watched_descriptor>(io, fd);
+    } catch (const boost::system::system_error& e) {
+      throw std::system_error(e.code().value(), std::system_category(),
+                              "cannot watch a descriptor");
+    }
   return found;
 }
 

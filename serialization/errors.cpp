@@ -100,9 +100,11 @@ std::string message(const terminated_info& info) {
 }
 
 std::string message(const restart_freq_info& info) {
-  std::string text = std::to_string(info.restarts) + " workers died within " +
-                     duration(info.period) + ", more than the pool's `restarts` allow";
-  if (!info.cause.empty()) text += "; the last one: " + info.cause;
+  std::string text = "no worker can be started";
+  if (info.restarts != 0)
+    text = std::to_string(info.restarts) + (info.restarts == 1 ? " worker" : " workers") +
+           " died within " + duration(info.period) + ", more than the pool's `restarts` allow";
+  if (!info.cause.empty()) text += (info.restarts != 0 ? "; the last one: " : ": ") + info.cause;
   return text + "; the pool has stopped: mend the cause and make a new pool";
 }
 

@@ -166,11 +166,12 @@ class CAROM_API pool {
   /// Number of worker processes that the pool keeps.
   int processes() const noexcept;
 
-  /// `n` workers more, at least 1. Throws std::invalid_argument, and pool_closed once the pool has
-  /// ended, as all below.
+  /// `n` workers more, at least 1, at most `autoscale.max` in all. Throws std::invalid_argument,
+  /// and pool_closed once the pool has ended, as all below.
   void grow(int n = 1);
-  /// `n` workers less; one stays. Idle ones go. If fewer are idle, process_error says so and
-  /// nothing changes; with shrinking::drain busy ones go too, each when it has finished.
+  /// `n` workers less; one stays, or `autoscale.min`. Idle ones go, or such as have not started
+  /// yet. If those are fewer, process_error says so and nothing changes; with shrinking::drain busy
+  /// ones go too, each when it has finished.
   void shrink(int n = 1, shrinking how = shrinking::idle_only);
   /// Replaces all workers, one after the other: the new one is there before the old one finishes
   /// its last task. Returns at once.
@@ -182,7 +183,8 @@ class CAROM_API pool {
   /// The workers as they are now, and what each runs.
   std::vector<worker_info> workers() const;
   pool_metrics metrics() const;
-  /// Whether no worker has died, or failed, before it was ready.
+  /// Whether no worker has died, or failed, before it was ready. One that had to wait for
+  /// descriptors, memory or a process has not failed.
   bool did_start_ok() const;
   /// For a foreign event loop: a descriptor that becomes readable when tasks have ended; read 8
   /// bytes from it, then look at results (eventfd(2)). It stays the pool's.

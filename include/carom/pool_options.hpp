@@ -36,8 +36,13 @@ struct backoff_options {
 };
 
 /// How often workers may die before the pool gives up (billiard: max_restarts, max_restart_freq).
+/// Deaths that the pool orders are none, nor are starts for which the host has no descriptor,
+/// memory or process left: those are tried again, each after a longer pause of at most 1 s, and the
+/// pool gives up only when all the time no worker has been there, for 10 s or `start_timeout`, if
+/// that is less.
 struct restart_options {
-  /// Deaths allowed within `period`; by default 100 for each process.
+  /// Deaths allowed within `period`; by default 100 for each process. With 0 the first one is one
+  /// too many (billiard: any number is allowed then).
   std::optional<int> max_restarts{};
   std::chrono::nanoseconds period = std::chrono::seconds(1);
   backoff_options backoff{};
@@ -63,7 +68,9 @@ struct rate_limit_options {
 };
 
 /// The pool has between `min` and `max` workers: one more while tasks wait and all are busy, one
-/// less when one has been idle for `idle_time`. A busy worker is never taken away.
+/// less when one has been idle for `idle_time`. A busy worker is never taken away. Tasks wait also
+/// where a worker has them behind another one. `grow` and `shrink` go no further than `min` and
+/// `max`, and autoscaling goes on from there.
 struct autoscale_options {
   int min = 1;
   int max = 1;
@@ -138,7 +145,8 @@ struct pool_options {
   std::vector<int> cpu_affinity{};
   /// Called on the loop thread when a task passes a limit, before the task's own on_timeout.
   std::function<void(const timeout_event&)> on_timeout{};
-  /// Run by each worker that leaves by itself, as its last act (billiard: on_process_exit).
+  /// Run by each worker that leaves by itself, as its last act (billiard: on_process_exit). It has
+  /// 5 s from when the worker is told to leave; then the worker is killed.
   std::optional<packed_call> on_process_exit{};
   /// Called on the loop thread when a worker is ready, and when one is gone.
   std::function<void(const process_event&)> on_process_up{};

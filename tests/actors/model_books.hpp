@@ -73,7 +73,7 @@ class model_scaling {
  public:
   explicit model_scaling(const actors::autoscaler::rule& rule) : rule_(rule) {}
 
-  std::uint32_t look(std::uint32_t target, bool waiting, bool idle, bool all_started,
+  std::uint32_t look(std::uint32_t target, bool waiting, bool behind, bool idle, bool all_started,
                      std::int64_t now_ns) {
     if (!waiting && idle) {
       if (now_ns < spare_at_ns_) spare_at_ns_ = std::min(spare_at_ns_, now_ns + rule_.idle_ns);
@@ -81,7 +81,7 @@ class model_scaling {
       spare_at_ns_ = INT64_MAX;
     }
     int by = 0;
-    if (waiting && !idle && all_started) by = 1;
+    if ((waiting || behind) && !idle && all_started) by = 1;
     if (now_ns >= spare_at_ns_ && target > rule_.min) {
       by = -1;
       spare_at_ns_ = now_ns + rule_.idle_ns;
@@ -121,6 +121,32 @@ class model_backoff {
   std::int64_t died_ns_ = 0;
   std::int64_t earliest_ns_ = INT64_MIN;
   std::int64_t latest_ns_ = INT64_MIN;
+};
+
+/// While the host has no means for a worker: how long starts wait, and when they are given up.
+class model_pause {
+ public:
+  explicit model_pause(std::int64_t patience_ns) : patience_ns_(patience_ns) {}
+
+  bool failed(std::int64_t now_ns, bool somebody_works, bool somebody_starts) {
+    if (nobody_since_ns_ < 0) nobody_since_ns_ = now_ns;
+    if (somebody_works) nobody_since_ns_ = -1;
+    if (now_ns >= until_ns_) {
+      std::int64_t pause = 1'000'000;
+      for (int i = 0; i < pauses_ && pause < 1'000'000'000; ++i) pause *= 2;
+      until_ns_ = now_ns + std::min<std::int64_t>(pause, 1'000'000'000);
+      ++pauses_;
+    }
+    return somebody_works || somebody_starts || now_ns < nobody_since_ns_ + patience_ns_;
+  }
+  void succeeded() { *this = model_pause(patience_ns_); }
+  std::int64_t until_ns() const { return until_ns_; }
+
+ private:
+  std::int64_t patience_ns_;
+  std::int64_t nobody_since_ns_ = -1;
+  std::int64_t until_ns_ = INT64_MIN;
+  int pauses_ = 0;
 };
 
 }  // namespace carom::test

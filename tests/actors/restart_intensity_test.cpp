@@ -65,15 +65,24 @@ TEST(RestartIntensity, TheDeathThatIsOneTooManyIsNotCountedItself) {
   EXPECT_TRUE(deaths.step(4));
 }
 
-TEST(RestartIntensity, ZeroMeansNoLimit) {
+TEST(RestartIntensity, ZeroAllowsNoDeathAtAll) {
   restart_intensity deaths(0, 100);
-  for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(deaths.step(1));
+  EXPECT_FALSE(deaths.step(1));
+  deaths.accepted();
+  EXPECT_FALSE(deaths.step(1'000)) << "in any period";
+  EXPECT_EQ(deaths.count(), 0u);
+}
+
+TEST(RestartIntensity, APeriodWithoutEndIsNone) {
+  restart_intensity deaths(1, INT64_MAX);
+  EXPECT_TRUE(deaths.step(0));
+  EXPECT_FALSE(deaths.step(INT64_MAX - 1));
 }
 
 TEST(RestartIntensity, IsBilliardsRestartStateStepByStep) {
   for (std::uint64_t seed = 1; seed <= 2'000; ++seed) {
     dice chance(seed);
-    const auto most = chance.one_of({0u, 1u, 2u, 5u, 100u});
+    const auto most = chance.one_of({1u, 2u, 5u, 100u});  // with 0 they differ
     const auto period = static_cast<std::int64_t>(1 + chance.below(200));
     const std::uint64_t pace = chance.one_of({2u, 20u, 300u});
     restart_intensity ours(most, period);

@@ -263,8 +263,18 @@ void simulation::scale() {
   const std::uint32_t before = core_.target();
   const std::uint32_t serving = core_.serving();
   const std::uint64_t waiting = core_.pending() - withdrawn_;
-  const std::uint32_t after = autoscaler_->look(before, waiting, core_.idle(), serving, now_ns_);
-  must(after == scaling_->look(before, waiting != 0, core_.idle() != 0, serving >= before, now_ns_),
+  bool behind = false;
+  std::uint32_t at_work = 0;
+  for (index w = 0; w < core_.worker_count(); ++w) {
+    behind |= core_.live(w) > 1;
+    at_work += core_.state(w) == worker_state::ready || core_.state(w) == worker_state::retiring;
+  }
+  behind &= at_work <= before;
+  must(behind == (core_.behind() != 0), "it knows of tasks that stand behind others");
+  const std::uint32_t after =
+      autoscaler_->look(before, waiting, core_.behind(), core_.idle(), serving, now_ns_);
+  must(after == scaling_->look(before, waiting != 0, behind, core_.idle() != 0, serving >= before,
+                               now_ns_),
        "one more at a time where tasks wait and nobody idles, one less where somebody idles long");
   // Whoever has made it larger than its rule allows may lose busy ones.
   spares_idle_ = after + 1 == before && core_.idle() != 0 && waiting == 0 && serving <= before;

@@ -18,13 +18,15 @@ void simulation::fill_seats() {
     must(!seats_[*place], "a worker starts where there is none");
     must(core_.state(*place) == worker_state::starting, "it is starting");
     must(now_ns_ >= backoff_.earliest_ns(), "nobody starts sooner after a death than is allowed");
+    must(now_ns_ >= pause_.until_ns(), "what the host has no means for is not tried at once again");
     seats_[*place] = std::make_unique<model_worker>();
     seats_[*place]->born_ns = now_ns_;
     look_by(*seats_[*place], actors::after_ns(now_ns_, start_timeout_ns_));
   }
   if (const auto at = core_.next_start_at()) {
     must(*at > now_ns_, "who may start now is started");
-    must(*at <= backoff_.latest_ns(), "nobody has to wait longer than the options say");
+    must(*at <= std::max(backoff_.latest_ns(), pause_.until_ns()),
+         "nobody has to wait longer than the options say");
     due(*at);
     ++seen_[met::waits_for_start];
   }
@@ -37,6 +39,7 @@ void simulation::worker_up(index w) {
   core_.worker_up(w);
   if (starting) {
     worker.up = true;
+    pause_.succeeded();
     must(core_.state(w) == worker_state::ready || core_.state(w) == worker_state::standby,
          "who is up works or stands by");
     seen_[met::stood_by] += core_.state(w) == worker_state::standby;
@@ -60,7 +63,8 @@ bool simulation::down(index w, bool ordered) {
     return false;
   }
   if (!expected) {
-    if (!counted.step(now_ns_)) {
+    // 0 is any number there, and none here.
+    if (counted.maxR == 0 || !counted.step(now_ns_)) {
       must(said == verdict::give_up, "one death too many is given up");
       must(core_.deaths() == counted.maxR + 1, "it says how many were too many");
       ++seen_[met::given_up];
@@ -87,6 +91,25 @@ void simulation::cannot_fork(index w) {
     fail();
   else
     fill_later_ = true;
+  advance_shutdown();
+}
+
+void simulation::starve(index w) {
+  down(w, true);
+  bool works = false, starts = false;
+  for (index other = 0; other < core_.worker_count(); ++other) {
+    const auto is = core_.state(other);
+    starts |= is == worker_state::starting;
+    works |=
+        is == worker_state::ready || is == worker_state::retiring || is == worker_state::standby;
+  }
+  const bool goes_on = pause_.failed(now_ns_, works, starts) || ends();
+  must(core_.starved(now_ns_) == goes_on, "it is given up once nobody has been there for long");
+  ++seen_[goes_on ? met::starved : met::starved_to_death];
+  if (goes_on)
+    fill_later_ = true;
+  else
+    fail();
   advance_shutdown();
 }
 

@@ -31,6 +31,7 @@ supervisor_core::options roll_options(dice& chance) {
   o.period_ns = chance.one_of<std::int64_t>({1'000, 1'000'000'000});
   o.max_tasks_per_child = chance.one_of({0u, 0u, 0u, 1u, 2u, 3u, 20u});
   o.backoff = roll_backoff(chance);
+  o.start_patience_ns = chance.one_of<std::int64_t>({1, 1'000'000, 10'000'000'000});
   if (chance.chance(20)) {
     o.task_interval_ns = chance.one_of<std::int64_t>({1, 10'000, 5'000'000});
     o.task_burst = chance.one_of({1u, 2u, 10u});
@@ -50,6 +51,7 @@ simulation::simulation(std::uint64_t seed)
       restarts_{options_.max_restarts, options_.period_ns},
       start_burst_{10 * options_.processes, 1'000'000'000},
       backoff_(options_.backoff),
+      pause_(options_.start_patience_ns),
       rate_(options_.task_interval_ns, options_.task_burst),
       target_(options_.processes) {
   roll_profile();
@@ -77,6 +79,7 @@ void simulation::roll_profile() {
   weigh(event::close, {0, 0, 1});
   weigh(event::terminate, {0, 0, 0, 1});
   weigh(event::cannot_fork, {0, 0, 1, 10});
+  weigh(event::starve, {0, 0, 5, 20});
   weigh(event::hang, {0, 0, 2, 10});
   weigh(event::stall, {0, 0, 2, 10});
   weigh(event::swell, {0, 0, 2, 10});
@@ -175,6 +178,9 @@ void simulation::happen(event what) {
     case event::terminate: terminate(); break;
     case event::cannot_fork:
       if (one && !one->ready_sent && !one->dead) cannot_fork(somebody);
+      break;
+    case event::starve:
+      if (one && !one->ready_sent && !one->dead) starve(somebody);
       break;
     case event::hang:
       if (one) one->hung = one->running() && dice_.chance(70);

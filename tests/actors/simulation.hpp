@@ -60,6 +60,7 @@ class simulation {
     close,
     terminate,
     cannot_fork,
+    starve,
     hang,
     stall,
     swell,
@@ -117,6 +118,7 @@ class simulation {
   void corrupt(index w);
   void bury(index w);
   void cannot_fork(index w);
+  void starve(index w);
   bool down(index w, bool ordered);
   void publish_obituary();
   bool retry(model_task& task);
@@ -169,6 +171,7 @@ class simulation {
   billiard_restart_state restarts_;
   billiard_restart_state start_burst_;
   model_backoff backoff_;
+  model_pause pause_;
   model_rate rate_;
   std::optional<actors::autoscaler> autoscaler_;
   std::optional<model_scaling> scaling_;

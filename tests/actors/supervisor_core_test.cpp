@@ -66,6 +66,37 @@ TEST_F(Workers, DeathsBeforeReadyHaveALimitOfTheirOwnThatNoTaskForgives) {
   EXPECT_EQ(core_->worker_down(0, 10, false), verdict::give_up);
 }
 
+TEST_F(Workers, AStartForWhichTheHostHasNoMeansIsNoDeath) {
+  start({.processes = 2, .max_restarts = 0, .start_patience_ns = 10'000'000});
+  die(1);
+  std::int64_t now = 1;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_THAT(core_->next_start(now), Optional(1u));
+    ASSERT_EQ(core_->worker_down(1, now, true), verdict::restart);
+    ASSERT_TRUE(core_->starved(now)) << "the other one works";
+    ASSERT_FALSE(core_->next_start(now)) << "not at once again";
+    ASSERT_TRUE(core_->next_start_at());
+    now = *core_->next_start_at();
+  }
+  die(0);
+  EXPECT_TRUE(core_->starved(now));
+  EXPECT_FALSE(core_->starved(now + 10'000'000)) << "nobody has been there for long";
+}
+
+TEST_F(Workers, PlacesThatNobodyWhoWorksWouldMiss) {
+  core_.emplace(supervisor_core::options{4, 100, 1'000});
+  EXPECT_EQ(core_->dispensable(), 4u) << "none is started";
+  core_->next_start();
+  core_->next_start();
+  EXPECT_EQ(core_->dispensable(), 4u) << "two start";
+  core_->worker_up(0);
+  EXPECT_EQ(core_->dispensable(), 4u) << "one idles";
+  tails_.assign(4, 0);
+  submit(1);
+  place();
+  EXPECT_EQ(core_->dispensable(), 3u) << "one works";
+}
+
 TEST_F(Workers, WhatADeadOneHadIsTakenBackInOrder) {
   start(1);
   submit(4);

@@ -33,6 +33,8 @@ enum class met : std::size_t {
   deaths,
   corrupt,
   given_up,
+  starved,
+  starved_to_death,
   hung,
   begun_too_late,  // seemed to hang
   late_starts,
@@ -75,6 +77,8 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(met::count)> m
     "deaths",
     "corrupt",
     "given up",
+    "starved",
+    "starved to death",
     "hung",
     "begun too late",
     "late starts",

@@ -89,6 +89,44 @@ TEST_F(Parity, Pool_priority) {
   EXPECT_GT(idle.back().get(), urgent.back().get());
 }
 
+TEST_F(Parity, Pool_priority_is_the_order_in_which_tasks_begin) {
+  // One at a time is given to the worker, so that none is ahead there.
+  carom::pool pool{{.processes = 1, .max_tasks_per_child = 1}};
+  auto held = pool.apply_async(tasks::hold, begun, release);
+  ASSERT_TRUE(board::wait(begun));
+  const std::vector<int> priorities{0, 3, -2, 3, 1, 0, -2, 7};
+  std::vector<carom::async_result<int>> results;
+  for (const int priority : priorities)
+    results.push_back(pool.apply_async({.priority = priority}, place_in_order, 0));
+  board::set(release, 1);
+  std::vector<int> places;
+  for (auto& each : results) places.push_back(each.get());
+  EXPECT_EQ(places, (std::vector{4, 1, 6, 2, 3, 5, 7, 0})) << "equals in the order they came";
+}
+
+TEST_F(Parity, Pool_priority_of_map_chunks) {
+  carom::pool pool{{.processes = 1, .max_tasks_per_child = 1}};
+  auto held = pool.apply_async(tasks::hold, begun, release);
+  ASSERT_TRUE(board::wait(begun));
+  auto usual = pool.map_async(place_in_order, std::vector{0, 0, 0}, 1);
+  auto urgent = pool.map_async({.priority = 1}, place_in_order, std::vector{0, 0, 0}, 1);
+  board::set(release, 1);
+  EXPECT_EQ(urgent.get(), (std::vector{0, 1, 2}));
+  EXPECT_EQ(usual.get(), (std::vector{3, 4, 5}));
+}
+
+TEST_F(Parity, Pool_deadline_of_map_chunks) {
+  carom::pool pool{{.processes = 1}};
+  auto held = pool.apply_async(tasks::hold, begun, release);
+  ASSERT_TRUE(board::wait(begun));
+  auto late = pool.map_async({.deadline = 20ms}, place_in_order, std::vector(10, 0), 5);
+  auto patient = pool.map_async({.deadline = 1h}, place_in_order, std::vector(4, 0), 2);
+  EXPECT_THROW(late.get(60s), carom::timeout_error);
+  EXPECT_EQ(pool.metrics().expired, 2u) << "chunks";
+  board::set(release, 1);
+  EXPECT_EQ(patient.get(), (std::vector{0, 1, 2, 3})) << "none of the late ones has run";
+}
+
 TEST_F(Parity, Pool_deadline) {
   carom::pool pool{{.processes = 1}};
   auto held = pool.apply_async(tasks::hold, begun, release);

@@ -190,6 +190,40 @@ TEST_F(Parity, Pool_metrics) {
   EXPECT_GE(pool.metrics().waited, pool.metrics().longest_wait);
 }
 
+TEST_F(Parity, Pool_metrics_count_how_tasks_end) {
+  carom::pool pool{{.processes = 1}};
+  const auto checkpoints = [] {
+    board::add(begun);
+    for (;;) carom::this_task::sleep_for(1h);
+  };
+  EXPECT_THROW(pool.apply({.soft_time_limit = 20ms}, checkpoints), carom::soft_time_limit_exceeded);
+  EXPECT_THROW(pool.apply({.time_limit = 20ms}, checkpoints), carom::time_limit_exceeded);
+  EXPECT_THROW(pool.apply({.retry = carom::retry_options{.attempts = 3}}, tasks::die_of, SIGKILL),
+               carom::worker_lost);
+  EXPECT_THROW(pool.apply([] { throw std::range_error("of its own"); }), std::range_error);
+  board::set(begun, 0);
+  auto running = pool.apply_async(checkpoints);
+  ASSERT_TRUE(board::wait(begun));
+  auto queued = pool.apply_async(tasks::square, 1);
+  EXPECT_TRUE(queued.cancel());
+  EXPECT_TRUE(running.terminate());
+  ASSERT_TRUE(eventually([&] { return all_idle(pool, 1); }));
+  const auto m = pool.metrics();
+  EXPECT_EQ(m.soft_timed_out, 1u);
+  EXPECT_EQ(m.timed_out, 1u);
+  EXPECT_EQ(m.retried, 2u);
+  EXPECT_EQ(m.lost, 1u);
+  EXPECT_EQ(m.finished, 2u) << "in the soft limit's exception, and in its own";
+  EXPECT_EQ(m.terminated, 2u);
+  EXPECT_EQ(m.expired, 0u);
+  EXPECT_EQ(m.died_workers, 3u);
+  EXPECT_EQ(m.started_workers, 6u) << "the first, and one after each that was killed or died";
+  EXPECT_EQ(m.recycled_workers, 0u);
+  EXPECT_EQ(m.workers, 1u);
+  EXPECT_EQ(m.idle, 1u);
+  EXPECT_EQ(m.pending + m.under_way, 0u);
+}
+
 TEST_F(Parity, Pool_did_start_ok) {
   carom::pool pool{{.processes = 2}};
   ASSERT_TRUE(eventually([&] { return all_idle(pool, 2); }));
