@@ -55,8 +55,11 @@ void take_descriptors(blob& into, const runtime::result_frame& frame, runtime::w
 /// The outcome takes the arguments' place.
 void put_in_place(task_node& task, std::span<const std::byte> bytes) {
   // A large argument's segment is wanted back; otherwise its storage serves the result.
-  if (task.payload().segment() || bytes.size() > task.payload().capacity()) task.payload() = blob();
-  task.payload().assign(bytes);
+  if (!task.payload().segment() && bytes.size() <= task.payload().capacity())
+    return task.payload().assign(bytes);
+  blob fresh;
+  fresh.assign(bytes);  // without memory for it the arguments stay
+  task.payload() = std::move(fresh);
 }
 
 }  // namespace
@@ -115,7 +118,8 @@ bool take_chunk_error(task_node& node, const runtime::result_frame& frame,
 
 void fail_items(task_node& node, std::uint64_t last, const std::exception_ptr& error) {
   chunk_state& chunk = *node.chunk();
-  if (!has_items_left(node)) return;
+  // The last of them may have been delivered before.
+  if (!has_items_left(node) || last < chunk.first) return;
   const std::uint64_t count = std::min(last, chunk.count - 1) - chunk.first + 1;
   blob packed;
   detail::encode_exception(packed, error, ::getpid());
@@ -137,7 +141,7 @@ map_progress close_chunk(task_node& node) {
   if (!parent) return {};
   map_progress progress;
   detail::map_state& map = *parent->find_extra()->map;
-  if (chunk.failed && map.stop_at_error && !parent->settled()) {
+  if (chunk.failed && map.stop_at_error && !has_ended(*parent)) {
     auto in = node.payload().bytes();
     while (!in.empty() && !progress.parent) {
       const chunk_record record = detail::next_chunk_record(in);
@@ -150,7 +154,7 @@ map_progress close_chunk(task_node& node) {
   if (parent->discarded()) node.payload() = blob();
   if (map.unsettled.fetch_sub(1, std::memory_order_acq_rel) != 1) return progress;
   detail::task_ref last(parent);
-  if (progress.parent || parent->settled()) return progress;
+  if (progress.parent || has_ended(*parent)) return progress;
   return {std::move(last), outcome_kind::value};
 }
 

@@ -33,8 +33,18 @@ bool take_last_items(detail::task_node& chunk, const runtime::result_frame& fram
 bool take_chunk_error(detail::task_node& chunk, const runtime::result_frame& frame,
                       runtime::worker_link& from);
 
-/// Adds `error` for every item from the first unaccounted one up to and with `last`.
+/// Adds `error` for every item from the first unaccounted one up to and with `last`, if there are
+/// any.
 void fail_items(detail::task_node& chunk, std::uint64_t last, const std::exception_ptr& error);
+
+/// Whether a task has ended, also if nobody has been told yet.
+inline bool has_ended(const detail::task_node& task) {
+  return task.settled() || task.at.where == detail::task_node::place::withdrawn;
+}
+/// It has, and is told of later.
+inline void mark_ended(detail::task_node& task) {
+  task.at.where = detail::task_node::place::withdrawn;
+}
 
 /// Whether a chunk still has items to run.
 bool has_items_left(const detail::task_node& chunk);

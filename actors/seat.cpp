@@ -3,6 +3,7 @@
 
 #include <carom/detail/exception_codec.hpp>
 
+#include "actors/callbacks.hpp"
 #include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
 
@@ -11,19 +12,30 @@ namespace carom::actors {
 seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
            runtime::loop& events, owner& to)
     : index_(index), id_(id), events_(&events), owner_(&to), link_(id, setup) {
-  readable_ = events_->on_readable(link_.fd(), [this] { read_channel(); });
+  readable_ = events_->on_readable(
+      link_.fd(), [this] { guarded("its channel could not be read", [this] { read_channel(); }); });
   if (setup.forwards_log) log_name_ = "carom-" + setup.pool_name + "-" + std::to_string(index);
 }
 
-void seat::sit(pid_t pid, runtime::unique_fd pidfd) {
+/// A fault of ours ends this worker, and not the host.
+template <class F>
+void seat::guarded(const char* otherwise, F&& f) noexcept {
+  if (!unless_it_throws(otherwise, std::forward<F>(f)))
+    unless_it_throws(otherwise, [&] { worker_corrupt(otherwise); });
+}
+
+void seat::sit(pid_t pid, runtime::unique_fd pidfd, std::optional<runtime::unique_fd> own) {
   pid_ = pid;
+  own_ = std::move(own);
   pidfd_ = std::move(pidfd);
   if (!pidfd_) return;
-  death_ = events_->on_readable(pidfd_.get(), [this] {
-    // Readiness is a hint: one that was meant for a descriptor closed a moment ago may come here.
-    if (!runtime::has_ended(pidfd_.get())) return;
-    death_.reset();
-    owner_->worker_gone(*this);
+  guarded("its end cannot be watched", [this] {
+    death_ = events_->on_readable(pidfd_.get(), [this] {
+      // Readiness is a hint: one that was meant for a descriptor closed a moment ago may come here.
+      if (!runtime::has_ended(pidfd_.get())) return;
+      death_.reset();
+      owner_->worker_gone(*this);
+    });
   });
 }
 
@@ -35,7 +47,7 @@ void seat::read_channel() {
 void seat::watch_writable() {
   if (!link_.wants_write() || writable_) return;
   writable_ = events_->on_writable(link_.fd(), [this] {
-    link_.flush();
+    guarded("nothing could be sent to it", [this] { link_.flush(); });
     if (!link_.wants_write()) writable_.reset();
   });
 }

@@ -37,10 +37,12 @@ class seat final : runtime::worker_link::listener {
   std::uint64_t id() const noexcept { return id_; }
   pid_t pid() const noexcept { return pid_; }
   runtime::worker_link& link() noexcept { return link_; }
-  int pidfd() const noexcept { return pidfd_.get(); }
+  /// Of the worker itself, whoever tells of its end.
+  int pidfd() const noexcept { return own_ ? own_->get() : pidfd_.get(); }
 
-  /// The worker is there; `pidfd` tells of its end, if there is one.
-  void sit(pid_t pid, runtime::unique_fd pidfd);
+  /// The worker is there; `pidfd` tells of its end, if there is one. One that has a guardian, whose
+  /// pidfd that is, has its `own` beside that.
+  void sit(pid_t pid, runtime::unique_fd pidfd, std::optional<runtime::unique_fd> own = {});
   /// Ready, and known by its pid.
   bool up() const noexcept { return ready_ && pid_ != 0; }
   /// What its initializer threw; empty if it did not.
@@ -58,7 +60,6 @@ class seat final : runtime::worker_link::listener {
   std::string broken;          // how it broke the rules, if it did
   std::string cause;           // why it was ended, if its death is to count
   std::uint32_t observed = 0;  // tasks under way here whose start is to be told
-  bool draining = false;       // its results are being read
 
   /// What the clock says about it; see supervisor_clock.cpp.
   struct watch_state {
@@ -76,11 +77,12 @@ class seat final : runtime::worker_link::listener {
     runtime::unique_fd statm;
   } watch;
 
-  /// A chunk that was stopped from here; what it, or the item that ran, is to end in.
+  /// A chunk that was stopped from here: what the item that ran is to end in, and what those behind
+  /// it; null: they run elsewhere.
   struct verdict {
     std::uint64_t position;
     std::exception_ptr error;
-    bool whole;
+    std::exception_ptr rest;
   };
   std::optional<verdict> stopped;
 
@@ -90,6 +92,8 @@ class seat final : runtime::worker_link::listener {
   void worker_rang() override;
   void worker_logged(int level, const std::string& text) override;
   void worker_corrupt(const char* what) override;
+  template <class F>
+  void guarded(const char* otherwise, F&& f) noexcept;
 
   std::uint32_t index_;
   std::uint64_t id_;
@@ -98,6 +102,7 @@ class seat final : runtime::worker_link::listener {
   runtime::worker_link link_;
   pid_t pid_ = 0;
   runtime::unique_fd pidfd_;
+  std::optional<runtime::unique_fd> own_;
   bool ready_ = false;
   std::string start_error_;
   std::string log_name_;  // empty unless the worker may log here
@@ -122,7 +127,7 @@ struct obituary {
     std::int64_t died_ns;
     std::uint64_t last_item;     // of a chunk: up to and with this one
     std::exception_ptr error{};  // of a chunk that was stopped; null otherwise
-    bool whole = false;
+    std::exception_ptr rest{};   // of what stands behind the item, if that is to end too
   };
   std::vector<loss> lost;
   std::int64_t since_ns = 0;

@@ -9,8 +9,8 @@
 #include <cmath>
 
 #include "actors/caf_visit.hpp"
+#include "actors/callbacks.hpp"
 #include "runtime/clock.hpp"
-#include "runtime/log.hpp"
 
 // The actor itself: messages, polling, results. Who gets which task is in supervisor_dispatch.cpp,
 // workers' lives are in supervisor_workers.cpp, the pool's end in supervisor_shutdown.cpp.
@@ -85,14 +85,17 @@ void supervisor::enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) {
 
 caf::behavior supervisor::make_behavior() {
   auto& events = runtime_->events();
-  balance_timer_ = events.make_timer([this] {
+  const auto timer = [&](auto call) {
+    return events.make_timer([call] { unless_it_throws("on a timer", call); });
+  };
+  balance_timer_ = timer([this] {
     balance_armed_ = false;
     if (const auto theft = core_.next_theft(true, place())) steal(*theft);
     dispatch();
   });
-  shutdown_timer_ = events.make_timer([this] { signal_seats(SIGKILL); });
-  obituary_timer_ = events.make_timer([this] { publish_late_obituaries(); });
-  watch_timer_ = events.make_timer([this] { look_around(); });
+  shutdown_timer_ = timer([this] { signal_seats(SIGKILL); });
+  obituary_timer_ = timer([this] { publish_late_obituaries(); });
+  watch_timer_ = timer([this] { look_around(); });
   if (autoscaler_) scale(runtime::steady_ns());
   due(scale_at_ns_);
   events.add(*this);
@@ -117,8 +120,7 @@ caf::behavior supervisor::make_behavior() {
           asked.what->answer.set_exception(std::current_exception());
           return;
         }
-        run_callbacks();
-        handle_->tell_completion();
+        unless_it_throws("telling what has ended", [this] { run_callbacks(); });
         asked.what->answer.set_value();
       },
       [this](const packed_call& call) { return answer(call); },
@@ -129,12 +131,14 @@ caf::behavior supervisor::make_behavior() {
 
 bool supervisor::poll() {
   if (finished_) return false;
-  const std::uint64_t settled_before = settled_;
-  const bool found = drain_inbox() | drain_results();
-  if (runtime::argument_segments::instance().drops() != drops_seen_) forget_segments();
-  dispatch();
-  run_callbacks();
-  if (settled_ != settled_before) handle_->tell_completion();
+  bool found = false;
+  unless_it_throws("taking tasks", [&] { found |= drain_inbox(); });
+  unless_it_throws("taking results", [&] { found |= drain_results(); });
+  unless_it_throws("giving out tasks", [&] {
+    if (runtime::argument_segments::instance().drops() != drops_seen_) forget_segments();
+    dispatch();
+  });
+  unless_it_throws("telling what has ended", [&] { found |= run_callbacks(); });
   return found;
 }
 
@@ -143,13 +147,17 @@ bool supervisor::drain_inbox() {
   if (!chain) return false;
   const std::int64_t now = runtime::steady_ns();
   while (chain) {
-    task_node* next = detail::submit_queue::next(chain);
-    // Submitted at the moment at which the pool ended.
-    if (task_error_)
-      settle_error(*chain, task_error_(*chain));
-    else
-      take_in(*chain, now);
-    chain = next;
+    task_node& task = *std::exchange(chain, detail::submit_queue::next(chain));
+    try {
+      // Submitted at the moment at which the pool ended.
+      if (task_error_)
+        settle_error(task, task_error_(task));
+      else
+        take_in(task, now);
+    } catch (...) {
+      const auto error = std::current_exception();
+      unless_it_throws("refusing a task", [&] { settle_error(task, error); });
+    }
   }
   return true;
 }
@@ -176,7 +184,7 @@ bool supervisor::drain_results() {
 
 bool supervisor::before_sleep() {
   if (finished_) return true;
-  bool quiet = handle_->inbox().arm();
+  bool quiet = handle_->inbox().arm() && news_.empty();
   std::size_t kept = 0;
   for (const index w : active_) {
     seat* one = seats_[w].get();
@@ -213,8 +221,7 @@ void supervisor::results_waiting(seat& from) {
 }
 
 std::uint32_t supervisor::drain(seat& from) {
-  // A callback may lead back here while results are read.
-  if (!from.broken.empty() || from.draining) return 0;
+  if (!from.broken.empty()) return 0;
   auto& results = from.link().results();
   const std::uint64_t available = results.available();
   if (available > runtime::ring_slots) {
@@ -225,13 +232,17 @@ std::uint32_t supervisor::drain(seat& from) {
     from.link().release_results(available);  // of tasks that have ended already
     return 0;
   }
-  from.draining = true;
   bool sane = true;
-  for (std::uint64_t i = 0; i < available && sane; ++i) {
-    runtime::result_frame frame;
-    sane = results.peek(i, frame) && take_result(from, frame);
+  const bool done = unless_it_throws("taking a worker's results", [&] {
+    for (std::uint64_t i = 0; i < available && sane; ++i) {
+      runtime::result_frame frame;
+      sane = results.peek(i, frame) && take_result(from, frame);
+    }
+  });
+  if (!done) {
+    worker_corrupt(from, "its results could not be taken");
+    return 0;
   }
-  from.draining = false;
   if (!sane) {
     worker_corrupt(from, "it published a result that cannot be");
     return 0;
@@ -259,7 +270,7 @@ std::uint32_t supervisor::drain(seat& from) {
 bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
   using runtime::result_kind;
   auto* task = static_cast<task_node*>(core_.at(from.index(), frame.position));
-  if (!task || frame.position >= core_.tail(from.index())) return false;
+  if (!task) return false;
   auto* extra = task->find_extra();
   const bool chunk = task->chunk() != nullptr;
   if (extra && extra->on_start) start_told(from, *task);
@@ -291,12 +302,12 @@ bool supervisor::take_result(seat& from, const runtime::result_frame& frame) {
 /// A new task.
 void supervisor::take_in(task_node& task, std::int64_t now) {
   task.at.queued_ns = now;
+  if (auto* extra = task.find_extra(); extra && extra->deadline_ns != 0) {
+    extra->deadline_at_ns = after_ns(now, extra->deadline_ns);
+    deadlines_.emplace(std::pair(extra->deadline_at_ns, task.id()), &task);
+    due(extra->deadline_at_ns);
+  }
   enqueue_task(task, false);
-  auto* extra = task.find_extra();
-  if (!extra || extra->deadline_ns == 0) return;
-  extra->deadline_at_ns = after_ns(now, extra->deadline_ns);
-  deadlines_.emplace(std::pair(extra->deadline_at_ns, task.id()), &task);
-  due(extra->deadline_at_ns);
 }
 
 void supervisor::enqueue_task(task_node& task, bool first) {
@@ -305,45 +316,6 @@ void supervisor::enqueue_task(task_node& task, bool first) {
     core_.resubmit(&task, task.priority());
   else
     core_.submit(&task, task.priority());
-}
-
-void supervisor::settle(task_node& task, outcome_kind kind) {
-  if (handle_->room().limited()) handle_->room().leave(task.admitted_bytes());
-  ++settled_;
-  if (const auto* extra = task.find_extra(); extra && extra->deadline_at_ns != 0)
-    deadlines_.erase({extra->deadline_at_ns, task.id()});
-  map_progress progress;
-  if (task.chunk()) {
-    progress = close_chunk(task);
-    kind = outcome_kind::value;
-  }
-  if (task.settle(kind))
-    called_back_.push_back(&task);  // with the pool's reference
-  else
-    task.release();
-  if (progress.parent && progress.parent->settle(progress.kind)) {
-    progress.parent->retain();
-    called_back_.push_back(progress.parent.get());
-  }
-}
-
-void supervisor::settle_error(task_node& task, const std::exception_ptr& error) {
-  if (const auto* chunk = task.chunk())
-    while (has_items_left(task)) fail_items(task, chunk->count - 1, error);
-  else
-    set_error(task, error);
-  settle(task, outcome_kind::error);
-}
-
-void supervisor::run_callbacks() {
-  // A callback may settle more, or end the pool.
-  while (!called_back_.empty()) {
-    const auto batch = std::exchange(called_back_, {});
-    for (task_node* task : batch) {
-      task->run_continuations();
-      task->release();
-    }
-  }
 }
 
 caf::result<caf::message> supervisor::answer(const packed_call& call) {

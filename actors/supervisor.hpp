@@ -5,6 +5,7 @@
 #include <carom/detail/caf.hpp>
 #include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
+#include <deque>
 #include <functional>
 #include <future>
 #include <map>
@@ -128,6 +129,7 @@ class supervisor final : public caf::event_based_actor,
   void due(std::int64_t at_ns);
   void look_by(seat& at, std::int64_t at_ns);
   void look_around();
+  void look_at_seats(std::int64_t now);
   void look(seat& at, std::int64_t now);
   std::int64_t look_at_start(seat& at, std::int64_t now);
   std::int64_t look_at_tasks(seat& at, std::int64_t now);
@@ -142,7 +144,9 @@ class supervisor final : public caf::event_based_actor,
   /// after it go to another worker.
   void end_at_item(seat& at, std::uint64_t position, std::uint64_t item, detail::task_node& task,
                    const std::exception_ptr& error);
-  void tell_timeout(seat& at, detail::task_node& task, bool soft, std::int64_t limit_ns);
+  void begin_soft_limit(seat& at, std::int64_t limit_ns, const std::string& name);
+  /// Says whether there is anybody to be told.
+  bool tell_timeout(seat& at, detail::task_node& task, bool soft, std::int64_t limit_ns);
   time_limits limits_of(const detail::task_node& task) const;
   /// Takes the running task at `position` away from its worker, which is to die: the task ends in
   /// `error`, of a chunk at least the item that runs. False if it has ended by itself.
@@ -150,6 +154,8 @@ class supervisor final : public caf::event_based_actor,
                     const std::exception_ptr& error, bool whole, int signal);
   void take_unbegun(seat& from);
   void kill(seat& at, kill_reason why, const detail::task_node* task, int signal);
+  void ask_before_kill(std::uint64_t worker, const kill_event& event);
+  void signal_after(seat& at, std::chrono::nanoseconds wait);
   void rule_hung(seat& at);
   std::uint64_t memory_of(seat& of);
   void weigh_workers(std::int64_t now);
@@ -169,10 +175,17 @@ class supervisor final : public caf::event_based_actor,
   void withdraw(detail::task_node& task, const std::exception_ptr& error);
   bool cancel_all(const std::vector<detail::task_ref>& chunks, const std::exception_ptr& error);
   bool take_from_worker(detail::task_node& task);
+  /// Ends a task that its worker is running, or was when it died; false if it has ended.
+  bool stop_at_worker(seat& at, detail::task_node& task, int signal);
+  bool stop_lost(detail::task_node& task, int signal);
   bool retry(detail::task_node& task);
   void settle(detail::task_node& task, detail::outcome_kind kind);
   void settle_error(detail::task_node& task, const std::exception_ptr& error);
-  void run_callbacks();
+
+  // What the application is told; supervisor_news.cpp.
+  void tell(std::function<void()> call);
+  void reveal(detail::task_node& task, detail::outcome_kind kind);
+  bool run_callbacks();
   caf::result<caf::message> answer(const packed_call& call);
   void reply(caf::response_promise& to, const detail::task_node& task, detail::caf_reply make);
 
@@ -197,7 +210,15 @@ class supervisor final : public caf::event_based_actor,
   std::unordered_map<std::uint64_t, index> places_;  // by worker id
   std::vector<index> active_;                        // seats whose results are polled
   std::vector<index> touched_;                       // seats with frames not yet shown
-  std::vector<detail::task_node*> called_back_;      // settled, with continuations
+  /// What the application has not been told yet, in order: a call, or that a task has ended. Told
+  /// when nothing else is going on, because it may call back.
+  struct news {
+    std::function<void()> call;
+    detail::task_node* task = nullptr;                       // with the pool's reference
+    detail::outcome_kind kind = detail::outcome_kind::none;  // none: all but the continuations know
+  };
+  std::deque<news> news_;
+  std::size_t calls_to_make_ = 0;  // among the news, with the one under way
   std::unordered_map<std::uint64_t, obituary> dying_;
   loop_unit* unit_;
   std::unique_ptr<runtime::loop::timer> balance_timer_;
@@ -219,6 +240,7 @@ class supervisor final : public caf::event_based_actor,
   std::uint64_t withdrawn_ = 0;                              // that still stand in the queue
   pool_metrics counts_;
   std::uint64_t settled_ = 0;
+  std::uint64_t settled_told_ = 0;
   bool start_failed_ = false;
   std::uint64_t drops_seen_ = 0;
   bool balance_armed_ = false;

@@ -8,6 +8,7 @@
 #include <exception>
 #include <string>
 
+#include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
 #include "runtime/clock.hpp"
 
@@ -43,17 +44,16 @@ void supervisor::look_by(seat& at, std::int64_t at_ns) {
 void supervisor::look_around() {
   watch_armed_ns_ = never_ns;
   const std::int64_t now = runtime::steady_ns();
-  const std::uint64_t settled_before = settled_;
-  for (std::size_t w = 0; w < seats_.size(); ++w)
-    if (seat* one = seats_[w].get(); one && one->watch.look_at_ns <= now) look(*one, now);
-  if (weigh_at_ns_ <= now) weigh_workers(now);
-  expire_tasks(now);
-  begin_delayed(now);
-  if (scale_at_ns_ <= now) scale(now);
-  fill_seats();
-  dispatch();
-  run_callbacks();
-  if (settled_ != settled_before) handle_->tell_completion();
+  look_at_seats(now);
+  // Whatever fails here, the clock goes on.
+  unless_it_throws("on the clock", [&] {
+    if (weigh_at_ns_ <= now) weigh_workers(now);
+    expire_tasks(now);
+    begin_delayed(now);
+    if (scale_at_ns_ <= now) scale(now);
+    fill_seats();
+    dispatch();
+  });
 
   for (const auto& one : seats_)
     if (one) due(one->watch.look_at_ns);
@@ -63,6 +63,15 @@ void supervisor::look_around() {
   if (!delayed_.empty()) due(delayed_.begin()->first);
   if (const auto at = core_.next_start_at()) due(std::max(*at, now + ms));
   if (const auto at = core_.next_token_at(now)) due(*at);
+}
+
+void supervisor::look_at_seats(std::int64_t now) {
+  for (std::size_t w = 0; w < seats_.size(); ++w) {
+    seat* const one = seats_[w].get();
+    if (!one || one->watch.look_at_ns > now) continue;
+    if (!unless_it_throws("looking at a worker", [&] { look(*one, now); }))
+      worker_corrupt(*one, "it could not be looked after");
+  }
 }
 
 void supervisor::look(seat& at, std::int64_t now) {
@@ -87,7 +96,7 @@ std::int64_t supervisor::look_at_signals(seat& at, std::int64_t now) {
   }
   if (now >= watch.kill_at_ns) {
     watch.kill_at_ns = never_ns;
-    at.ordered = true;
+    if (at.cause.empty()) at.ordered = true;
     runtime_->host().signal_group(at.id(), SIGKILL);
   }
   return std::min(watch.signal_at_ns, watch.kill_at_ns);

@@ -140,7 +140,8 @@ class supervisor_core {
   task finished(worker_index w, std::uint64_t position);
   /// The task at a position, still under way there; null if there is none.
   task at(worker_index w, std::uint64_t position) const {
-    return workers_[w].tasks[position % ring];
+    const worker& by = workers_[w];
+    return position < by.tail && by.tail - position <= ring ? by.tasks[position % ring] : nullptr;
   }
   /// The worker's tasks take about so long.
   void set_average(worker_index w, std::uint64_t average_ns) {

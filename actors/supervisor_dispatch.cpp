@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
 #include "runtime/clock.hpp"
 
@@ -73,7 +74,18 @@ std::int64_t supervisor::place() {
       ++to.observed;
     }
     const std::uint64_t position = to.link().tasks().tail();
-    if (!to.link().write(std::move(frame), task.payload())) {
+    bool written = false;
+    try {
+      written = to.link().write(std::move(frame), task.payload());
+    } catch (...) {
+      // No memory for what goes with it. What stands in the ring has not been shown yet.
+      if (to.link().tasks().tail() != position) to.link().tasks().revoke(position);
+      if (observed) --to.observed;
+      core_.drop_front();
+      settle_error(task, std::current_exception());
+      continue;
+    }
+    if (!written) {
       if (observed) --to.observed;
       to.link().tasks().refresh();
       core_.refused();
@@ -133,7 +145,7 @@ void supervisor::retry_full_ring(index w) {
           seats_[one]->link().tasks().refresh();
           core_.try_again(one);
         }
-      dispatch();
+      unless_it_throws("giving out tasks", [this] { dispatch(); });
     });
   retry_timer_->arm(balance_after);
 }

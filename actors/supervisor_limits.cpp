@@ -15,7 +15,6 @@
 #include "actors/supervisor.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/futex.hpp"
-#include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
 
 // Time limits of tasks, workers that hang, and how what runs is ended.
@@ -142,11 +141,16 @@ std::int64_t supervisor::look_at_running(seat& at, std::uint64_t position, task_
   return again;
 }
 
-void supervisor::tell_timeout(seat& at, task_node& task, bool soft, std::int64_t limit_ns) {
-  const timeout_event event{task.id(), task_label(task), at.pid(), soft,
-                            std::chrono::nanoseconds(limit_ns)};
-  call_logged(options_.on_timeout, event);
-  if (const auto* extra = task.find_extra()) call_logged(extra->on_timeout, event);
+bool supervisor::tell_timeout(seat& at, task_node& task, bool soft, std::int64_t limit_ns) {
+  const auto* extra = task.find_extra();
+  if (!options_.on_timeout && !(extra && extra->on_timeout)) return false;
+  tell([this, kept = (task.retain(), detail::task_ref(&task)),
+        event = timeout_event{task.id(), task_label(task), at.pid(), soft,
+                              std::chrono::nanoseconds(limit_ns)}] {
+    call_logged(options_.on_timeout, event);
+    if (const auto* own = kept->find_extra()) call_logged(own->on_timeout, event);
+  });
+  return true;
 }
 
 void supervisor::pass_soft_limit(seat& at, std::uint64_t position, std::uint64_t item,
@@ -159,10 +163,26 @@ void supervisor::pass_soft_limit(seat& at, std::uint64_t position, std::uint64_t
   auto& watch = at.watch;
   watch.soft_key = key;
   watch.soft_pause_ns = first_soft_pause_ns;
-  watch.soft_signal_at_ns = now;
+  watch.soft_signal_at_ns = never_ns;
   // As in billiard: the callback first.
-  tell_timeout(at, task, true, limit);
-  at.link().tasks().pass_soft_limit(key, limit, task_label(task));
+  if (!tell_timeout(at, task, true, limit)) {
+    begin_soft_limit(at, limit, task_label(task));
+    watch.soft_signal_at_ns = now;
+    return;
+  }
+  tell([this, id = at.id(), key, limit, name = task_label(task)] {
+    seat* one = seat_of(id);
+    if (!one || one->watch.soft_key != key ||
+        core_.state(one->index()) == supervisor_core::worker_state::doomed)
+      return;
+    begin_soft_limit(*one, limit, name);
+    one->watch.soft_signal_at_ns = 0;
+    look_by(*one, 0);
+  });
+}
+
+void supervisor::begin_soft_limit(seat& at, std::int64_t limit_ns, const std::string& name) {
+  at.link().tasks().pass_soft_limit(at.watch.soft_key, limit_ns, name);
   runtime::futex_wake_all_shared(at.link().header().soft_bell);
 }
 
@@ -181,6 +201,7 @@ bool supervisor::pass_hard_limit(seat& at, std::uint64_t position,
   } else {
     if (!ring.condemn_item(position, *item)) return false;
     ring.condemn(position);
+    tell_timeout(at, task, false, limit);
     // Nothing more can come: what was published is delivered, and the rest is known to the item.
     drain(at);
     // Not if a corrupt worker has said that the whole chunk is done.
@@ -189,7 +210,6 @@ bool supervisor::pass_hard_limit(seat& at, std::uint64_t position,
     kill(at, kill_reason::time_limit, &task, options_.kill_signal);
   }
   ++counts_.timed_out;
-  tell_timeout(at, task, false, limit);
   return true;
 }
 
@@ -223,9 +243,11 @@ bool supervisor::stop_running(seat& at, std::uint64_t position, task_node& task,
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
   task.set_worker_pid(at.pid());
   if (auto* extra = task.find_extra(); extra && extra->on_start) start_told(at, task);
+  // The callback before the end, as with a soft limit.
+  if (why == kill_reason::time_limit) tell_timeout(at, task, false, limits_of(task).hard_ns);
   if (task.chunk()) {
     // Its items go on until it is dead; what they publish is still delivered.
-    at.stopped = {position, error, whole};
+    at.stopped = {position, error, whole ? error : nullptr};
   } else {
     core_.ended(at.index(), position);
     settle_error(task, error);
@@ -252,35 +274,49 @@ void supervisor::take_unbegun(seat& from) {
 }
 
 void supervisor::kill(seat& at, kill_reason why, const task_node* task, int signal) {
-  core_.condemn(at.index());
-  at.ordered = true;
-  std::chrono::nanoseconds wait{0};
-  if (options_.before_kill) {
-    kill_event event{at.pid(), static_cast<int>(at.index()), why, task ? task->id() : 0,
-                     task ? task_label(*task) : ""};
-    try {
-      wait = options_.before_kill(event);
-    } catch (const std::exception& e) {
-      log()->error("before_kill threw: {}", e.what());
-    } catch (...) {
-      log()->error("before_kill threw something that is no std::exception");
-    }
-  }
-  const std::int64_t now = runtime::steady_ns();
+  // Nobody has ordered the death of one that hangs: it counts.
+  const bool hangs = why == kill_reason::hung;
+  core_.condemn(at.index(), hangs);
+  if (!hangs) at.ordered = true;
   at.watch.kill_signal = signal;
-  at.watch.to_be_signalled = true;
-  at.watch.signal_at_ns = after_ns(now, std::max<std::int64_t>(wait.count(), 0));
-  look_by(at, look_at_signals(at, now));
+  if (options_.before_kill)
+    tell([this, id = at.id(),
+          event = kill_event{at.pid(), static_cast<int>(at.index()), why, task ? task->id() : 0,
+                             task ? task_label(*task) : ""}] { ask_before_kill(id, event); });
+  else
+    signal_after(at, std::chrono::nanoseconds(0));
   later(&supervisor::fill_seats);
 }
 
+void supervisor::ask_before_kill(std::uint64_t worker, const kill_event& event) {
+  if (!seat_of(worker)) return;  // it was faster
+  std::chrono::nanoseconds wait{0};
+  try {
+    wait = options_.before_kill(event);
+  } catch (const std::exception& e) {
+    say([&](auto& log) { log.error("before_kill threw: {}", e.what()); });
+  } catch (...) {
+    say([&](auto& log) { log.error("before_kill threw something that is no std::exception"); });
+  }
+  if (seat* at = seat_of(worker)) signal_after(*at, wait);
+  // The end of the pool waits for no diagnosis, and may have begun.
+  if (core_.drained()) advance_shutdown();
+}
+
+void supervisor::signal_after(seat& at, std::chrono::nanoseconds wait) {
+  const std::int64_t now = runtime::steady_ns();
+  at.watch.to_be_signalled = true;
+  at.watch.signal_at_ns = after_ns(now, std::max<std::int64_t>(wait.count(), 0));
+  look_by(at, look_at_signals(at, now));
+}
+
 void supervisor::rule_hung(seat& at) {
-  log()->error("pool '{}': worker {} has a task and does nothing: it is killed", options_.name,
-               at.pid());
+  say([&](auto& log) {
+    log.error("pool '{}': worker {} has a task and does nothing: it is killed", options_.name,
+              at.pid());
+  });
   at.cause = "it began no task within pool_options::claim_deadline";
-  core_.condemn(at.index(), true);
-  runtime_->host().signal_group(at.id(), SIGKILL);
-  later(&supervisor::fill_seats);
+  kill(at, kill_reason::hung, nullptr, SIGKILL);
 }
 
 }  // namespace carom::actors

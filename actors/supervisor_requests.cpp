@@ -69,7 +69,7 @@ bool supervisor::cancel_all(const std::vector<detail::task_ref>& chunks,
   const std::vector<detail::task_ref> all = chunks;
   std::vector<task_node*> taken;
   const bool none_begun = std::all_of(all.begin(), all.end(), [&](const detail::task_ref& chunk) {
-    if (chunk->settled()) return false;
+    if (has_ended(*chunk.get())) return false;
     if (chunk->at.where == place::queue) return true;
     if (chunk->at.where != place::worker || !take_from_worker(*chunk.get())) return false;
     taken.push_back(chunk.get());
@@ -90,7 +90,7 @@ bool supervisor::cancel_all(const std::vector<detail::task_ref>& chunks,
 
 bool supervisor::cancel(task_node& task) {
   drain_inbox();
-  if (task.settled()) return false;
+  if (has_ended(task)) return false;
   if (const auto* extra = task.find_extra(); extra && extra->map) {
     const bool ended = cancel_all(extra->map->chunks, termination(task, 0, true));
     if (ended) ++counts_.terminated;
@@ -117,7 +117,7 @@ bool supervisor::cancel(task_node& task) {
 
 bool supervisor::terminate_task(task_node& task, int signal) {
   drain_inbox();
-  if (task.settled()) return false;
+  if (has_ended(task)) return false;
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
   if (const auto* extra = task.find_extra(); extra && extra->map) {
     bool any = false;
@@ -131,12 +131,8 @@ bool supervisor::terminate_task(task_node& task, int signal) {
     task.at.where = place::nowhere;
     settle_error(task, termination(task, signal));
   } else if (task.at.where == place::worker && seats_[task.at.worker]) {
-    seat& at = *seats_[task.at.worker];
-    task.set_worker_pid(at.pid());
-    if (!stop_running(at, task.at.position, task, kill_reason::terminated,
-                      termination(task, signal), true, signal))
-      return false;
-  } else {
+    if (!stop_at_worker(*seats_[task.at.worker], task, signal)) return false;
+  } else if (!stop_lost(task, signal)) {
     return false;
   }
   ++counts_.terminated;
@@ -144,14 +140,47 @@ bool supervisor::terminate_task(task_node& task, int signal) {
   return true;
 }
 
+bool supervisor::stop_at_worker(seat& at, task_node& task, int signal) {
+  task.set_worker_pid(at.pid());
+  const auto error = termination(task, signal);
+  if (!at.stopped || at.stopped->position != task.at.position)
+    return stop_running(at, task.at.position, task, kill_reason::terminated, error, true, signal);
+  // An item of it is being stopped already: what stands behind it is not to run either.
+  if (at.stopped->rest) return false;
+  at.stopped->rest = error;
+  return true;
+}
+
+/// Its worker is dead, and how it has died is still waited for.
+bool supervisor::stop_lost(task_node& task, int signal) {
+  for (auto& [id, of] : dying_) {
+    const auto loss = std::ranges::find(of.lost, &task, &obituary::loss::task);
+    if (loss == of.lost.end()) continue;
+    if (loss->rest) return false;
+    const auto error = termination(task, signal);
+    if (task.chunk()) {
+      loss->rest = error;
+      if (!loss->error) loss->error = error;
+    } else {
+      of.lost.erase(loss);
+      settle_error(task, error);
+    }
+    return true;
+  }
+  return false;
+}
+
 bool supervisor::terminate_worker(pid_t pid, int signal) {
-  for (const auto& one : seats_) {
+  for (index w = 0; w < seats_.size(); ++w) {
+    seat* const one = seats_[w].get();
     if (!one || one->pid() != pid || pid == 0) continue;  // 0: not forked yet
     auto& ring = one->link().tasks();
     for (std::uint64_t position = core_.first(one->index()); position < core_.tail(one->index());
          ++position) {
       auto* task = static_cast<task_node*>(core_.at(one->index(), position));
-      if (task && ring.look(position).state == runtime::claim_state::running)
+      if (!task) continue;
+      if (ring.look(position).state == runtime::claim_state::running ||
+          (one->stopped && one->stopped->position == position))
         return terminate_task(*task, signal);
     }
     return false;
@@ -160,10 +189,8 @@ bool supervisor::terminate_worker(pid_t pid, int signal) {
                       "; it may have ended: pool::workers() says who is there");
 }
 
-void supervisor::go_on() {
-  dispatch();
-  run_callbacks();
-}
+/// What has ended is told in the loop's next turn.
+void supervisor::go_on() { dispatch(); }
 
 // --- workers -------------------------------------------------------------------------------------
 
@@ -214,7 +241,9 @@ std::vector<worker_info> supervisor::workers() {
   dispatch();
   std::vector<worker_info> all;
   const std::int64_t now = runtime::steady_ns();
-  for (const auto& one : seats_) {
+  // By index: what a worker says may make room for more of them.
+  for (index w = 0; w < seats_.size(); ++w) {
+    seat* const one = seats_[w].get();
     if (!one) continue;
     drain(*one);
     worker_info info;

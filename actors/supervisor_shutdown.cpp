@@ -5,9 +5,9 @@
 #include <carom/detail/exception_codec.hpp>
 #include <carom/errors.hpp>
 
+#include "actors/callbacks.hpp"
 #include "actors/supervisor.hpp"
 #include "runtime/clock.hpp"
-#include "runtime/log.hpp"
 
 // The ways in which a pool ends.
 namespace carom::actors {
@@ -41,7 +41,6 @@ void supervisor::terminate_pool() {
   });
   signal_seats(SIGTERM);
   shutdown_timer_->arm(options_.kill_grace);
-  run_callbacks();
   advance_shutdown();
 }
 
@@ -53,13 +52,14 @@ void supervisor::fail_pool(const std::string& cause) {
   info.period = options_.restarts.period;
   info.cause = cause;
   const auto error = std::make_exception_ptr(restart_freq_exceeded(info));
-  log()->error("pool '{}' gives up: {}", options_.name, restart_freq_exceeded(info).what());
+  say([&](auto& log) {
+    log.error("pool '{}' gives up: {}", options_.name, restart_freq_exceeded(info).what());
+  });
   exit_reason_ = make_actor_error(error);
   handle_->refuse(std::string("the pool has failed: ") + restart_freq_exceeded(info).what());
   end_all_tasks([error](const task_node&) { return error; });
   signal_seats(SIGTERM);
   shutdown_timer_->arm(options_.kill_grace);
-  run_callbacks();
   advance_shutdown();
 }
 
@@ -113,12 +113,14 @@ void supervisor::ask_to_leave(seat& at) {
 void supervisor::later(void (supervisor::*what)()) {
   // Keeps this actor until then.
   runtime_->events().post([kept = caf::strong_actor_ptr(ctrl()), this, what] {
-    if (!finished_) (this->*what)();
+    if (!finished_) unless_it_throws("behind something else", [&] { (this->*what)(); });
   });
 }
 
 void supervisor::finish() {
   if (finished_ || core_.present() != 0 || !dying_.empty()) return;
+  // Somebody submitted a task before the pool was closed, and it came when all had left.
+  if (!core_.drained() || !delayed_.empty()) return;
   let_go();
   quit(exit_reason_);
 }
@@ -146,14 +148,15 @@ void supervisor::on_exit() {
 void supervisor::let_go() {
   handle_->refuse("the pool is closed");
   // What slipped in between the last look and the closing of the inbox.
+  if (!task_error_)
+    task_error_ = [](const task_node&) { return std::make_exception_ptr(pool_closed()); };
+  end_all_tasks(task_error_);
   task_node* chain = handle_->inbox().close();
   while (chain) {
-    task_node* next = detail::submit_queue::next(chain);
-    settle_error(*chain,
-                 task_error_ ? task_error_(*chain) : std::make_exception_ptr(pool_closed()));
-    chain = next;
+    task_node& task = *std::exchange(chain, detail::submit_queue::next(chain));
+    settle_error(task, task_error_(task));
   }
-  run_callbacks();
+  while (!news_.empty()) run_callbacks();
   finished_ = true;
   runtime_->events().remove(*this);
   balance_timer_.reset();

@@ -100,7 +100,10 @@ void supervisor::forked(std::uint64_t id, pid_t pid, runtime::unique_fd pidfd) {
   seat* one = seat_of(id);
   if (!one) return;
   const bool watched = static_cast<bool>(pidfd);
-  one->sit(pid, std::move(pidfd));
+  // A guardian's pidfd tells of the end; what is meant for the worker goes to its own.
+  std::optional<runtime::unique_fd> own;
+  if (options_.start_method == start_method::fork) own = runtime_->host().worker_pidfd(id);
+  one->sit(pid, std::move(pidfd), std::move(own));
   if (!watched) {
     // Nothing would tell of its end, so it ends now, and the next one comes when there is something
     // that does.
@@ -146,8 +149,11 @@ void supervisor::not_started(std::uint64_t id, int error, const std::string& why
 void supervisor::worker_ready(seat& up) {
   if (up.buried) return;
   core_.worker_up(up.index());
-  call_logged(options_.on_process_up, process_event{up.pid(), static_cast<int>(up.index()), 0});
-  dispatch();
+  if (options_.on_process_up)
+    tell([this, event = process_event{up.pid(), static_cast<int>(up.index()), 0}] {
+      call_logged(options_.on_process_up, event);
+    });
+  unless_it_throws("giving out tasks", [this] { dispatch(); });
 }
 
 void supervisor::tell_started(seat& where) {
@@ -164,25 +170,32 @@ void supervisor::tell_started(seat& where) {
 }
 
 void supervisor::start_told(seat& where, task_node& task) {
-  const auto callback = std::exchange(task.find_extra()->on_start, nullptr);
+  auto callback = std::exchange(task.find_extra()->on_start, nullptr);
   if (where.observed != 0) --where.observed;
   task.set_worker_pid(where.pid());
-  call_logged(callback, where.pid());
+  tell([callback = std::move(callback), pid = where.pid()] { call_logged(callback, pid); });
 }
 
 void supervisor::worker_corrupt(seat& from, const char* what) {
-  if (from.ordered || !from.broken.empty()) return;
-  log()->error("pool '{}': worker {} is ended: {}", options_.name, from.pid(), what);
-  from.broken = what;
+  if (!from.broken.empty()) return;
+  from.broken = what;  // nothing that it says is read any more
+  say([&](auto& log) {
+    log.error("pool '{}': worker {} is ended: {}", options_.name, from.pid(), what);
+  });
+  if (from.ordered) return;           // it is about to end anyway
   core_.condemn(from.index(), true);  // it gets nothing more, and its death counts
   runtime_->host().signal_group(from.id(), SIGKILL);
 }
 
-void supervisor::worker_gone(seat& from) { bury(from); }
+void supervisor::worker_gone(seat& from) {
+  unless_it_throws("burying a worker", [&] { bury(from); });
+}
 
 void supervisor::exited(std::uint64_t id, const runtime::exit_info& info) {
-  if (seat* one = seat_of(id)) bury(*one);
-  publish_obituary(id, info);
+  unless_it_throws("burying a worker", [&] {
+    if (seat* one = seat_of(id)) bury(*one);
+    publish_obituary(id, info);
+  });
 }
 
 /// Its task may run on with nobody to stop it: it ends now, and its pidfd tells when.
@@ -272,7 +285,7 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
     of.lost.push_back({task, claim.started_ns, of.since_ns, last_item});
     if (dead.stopped && dead.stopped->position == position) {
       of.lost.back().error = dead.stopped->error;
-      of.lost.back().whole = dead.stopped->whole;
+      of.lost.back().rest = dead.stopped->rest;
     }
   }
   // What it had not begun runs elsewhere, in the same order.
@@ -305,19 +318,21 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
     if (!info.known && lost.cause.empty()) lost.cause = describe_exit(info);
     settle_loss(loss, std::make_exception_ptr(carom::worker_lost(lost)));
   }
-  log()->log(of.ordered  ? spdlog::level::debug
-             : of.was_up ? spdlog::level::info
-                         : spdlog::level::warn,
-             "pool '{}': worker {} {}{}{}", options_.name, of.pid, describe_exit(info),
-             of.cause.empty() ? "" : ": ", of.cause);
-  call_logged(options_.on_process_down,
-              process_event{of.pid, static_cast<int>(of.index), info.status});
+  say([&](auto& log) {
+    log.log(of.ordered  ? spdlog::level::debug
+            : of.was_up ? spdlog::level::info
+                        : spdlog::level::warn,
+            "pool '{}': worker {} {}{}{}", options_.name, of.pid, describe_exit(info),
+            of.cause.empty() ? "" : ": ", of.cause);
+  });
+  if (options_.on_process_down)
+    tell([this, event = process_event{of.pid, static_cast<int>(of.index), info.status}] {
+      call_logged(options_.on_process_down, event);
+    });
   if (of.gives_up)
     fail_pool(of.cause.empty() ? "the last worker " + describe_exit(info) : of.cause);
   fill_seats();
   dispatch();
-  run_callbacks();
-  if (!of.lost.empty()) handle_->tell_completion();
   advance_shutdown();
 }
 
@@ -327,7 +342,7 @@ void supervisor::settle_loss(const obituary::loss& loss, const std::exception_pt
   if (!loss.error && retry(task)) return;
   const auto* chunk = task.chunk();
   if (!loss.error) ++counts_.lost;
-  if (!chunk || loss.whole || core_.ending()) {
+  if (!chunk || core_.ending() || (loss.error && loss.error == loss.rest)) {
     settle_error(task, loss.error ? loss.error : lost);
     return;
   }
@@ -335,7 +350,9 @@ void supervisor::settle_loss(const obituary::loss& loss, const std::exception_pt
   if (loss.error && loss.last_item > chunk->first) fail_items(task, loss.last_item - 1, lost);
   fail_items(task, loss.last_item, loss.error ? loss.error : lost);
   task.at.attempts = 0;  // those were of this item
-  if (has_items_left(task))
+  if (loss.rest)
+    settle_error(task, loss.rest);
+  else if (has_items_left(task))
     enqueue_task(task, true);
   else
     settle(task, detail::outcome_kind::value);
@@ -354,15 +371,17 @@ void supervisor::publish_late_obituaries() {
   }
   for (const std::uint64_t id : late) {
     runtime::exit_info unknown;
-    unknown.pid = dying_[id].pid;
+    const auto it = dying_.find(id);
+    if (it == dying_.end()) continue;
+    unknown.pid = it->second.pid;
     publish_obituary(id, unknown);
   }
   if (!dying_.empty()) obituary_timer_->arm(std::chrono::nanoseconds(next_ns - now));
 }
 
 void supervisor::signal_seats(int signal) {
-  for (const auto& one : seats_)
-    if (one) {
+  for (index w = 0; w < seats_.size(); ++w)
+    if (seat* one = seats_[w].get()) {
       one->ordered = true;
       runtime_->host().signal_group(one->id(), signal);
     }

@@ -30,11 +30,15 @@ task_continuation* taken_mark() { return reinterpret_cast<task_continuation*>(1)
 
 void run_logged(const std::function<void()>& call) noexcept {
   try {
-    call();
-  } catch (const std::exception& e) {
-    log()->error("a callback threw: {}", e.what());
+    try {
+      call();
+    } catch (const std::exception& e) {
+      log()->error("a callback threw: {}", e.what());
+    } catch (...) {
+      log()->error("a callback threw something that is no std::exception");
+    }
   } catch (...) {
-    log()->error("a callback threw something that is no std::exception");
+    // The application's logger throws, too.
   }
 }
 

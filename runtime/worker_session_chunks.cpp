@@ -68,6 +68,8 @@ class worker_session::running_chunk final : public detail::chunk_run {
 
  private:
   void begin_timed(std::uint64_t item) override {
+    // Nothing is published of an item that the host has ended.
+    pause_clock();
     show(item);
     const std::int64_t now = steady_ns();
     begin_soft_limits(soft_key(position_, item), now);

@@ -279,6 +279,19 @@ TEST_F(Ending, AClosedPoolReplacesWorkersWhileItHasTasks) {
   EXPECT_TRUE(core_->next_start());
 }
 
+TEST_F(Ending, ATaskIsAtItsPositionAndAtNoneARingAwayFromIt) {
+  start(1);
+  for (std::uint64_t i = 0; i < 2 * supervisor_core::ring; ++i) {
+    submit(1);
+    place();
+    if (i + 1 < 2 * supervisor_core::ring) core_->finished(0, i);
+  }
+  const std::uint64_t position = 2 * supervisor_core::ring - 1;
+  EXPECT_NE(core_->at(0, position), nullptr);
+  EXPECT_EQ(core_->at(0, position - supervisor_core::ring), nullptr);
+  EXPECT_EQ(core_->at(0, position + supervisor_core::ring), nullptr);
+}
+
 TEST_F(Ending, ATerminatedPoolStartsNobody) {
   start(1);
   submit(1);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <future>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -109,6 +110,29 @@ TEST_F(Parity, Pool_claim_deadline) {
   ASSERT_TRUE(eventually([&] { return carom::test::status_of(worker)->state == 'T'; }));
   EXPECT_NE(pool.apply(tasks::worker), worker) << "the task runs elsewhere";
   EXPECT_EQ(pool.metrics().died_workers, 1u) << "which counts as a death";
+}
+
+TEST_F(Parity, Pool_claim_deadline_is_told_before_the_kill) {
+  std::promise<carom::kill_event> told;
+  carom::pool pool{{.processes = 1,
+                    .before_kill =
+                        [&](const auto& e) {
+                          told.set_value(e);
+                          return 0ms;
+                        },
+                    .claim_deadline = 100ms}};
+  const pid_t worker = pool.apply(tasks::worker);
+  ASSERT_TRUE(carom::test::signal_family(::getpid(), worker, SIGSTOP));
+  ASSERT_TRUE(eventually([&] { return carom::test::status_of(worker)->state == 'T'; }));
+  EXPECT_NE(pool.apply(tasks::worker), worker);
+  auto first = told.get_future();
+  ASSERT_EQ(first.wait_for(20s), std::future_status::ready);
+  const carom::kill_event event = first.get();
+  EXPECT_EQ(event.pid, worker);
+  EXPECT_EQ(event.reason, carom::kill_reason::hung);
+  EXPECT_EQ(event.task_id, 0u);
+  EXPECT_TRUE(eventually([&] { return !carom::test::status_of(worker); }));
+  EXPECT_TRUE(eventually([&] { return pool.metrics().died_workers == 1; }));
 }
 
 TEST_F(Parity, Pool_crash_report) {
