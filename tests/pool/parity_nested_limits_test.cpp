@@ -93,6 +93,6 @@ TEST_F(Parity, Pool_soft_time_limit_standard_tokens_at_two_levels) {
   for (const auto method : methods) {
     SCOPED_TRACE(std::string(carom::to_string(method)));
     carom::pool pool{{.processes = 1}};
-    EXPECT_EQ(pool.apply({.soft_time_limit = 3s}, has_a_token_and_makes_a_pool, method), 3);
+    EXPECT_EQ(pool.apply({.soft_time_limit = 1s}, has_a_token_and_makes_a_pool, method), 3);
   }
 }
