@@ -68,7 +68,8 @@ int has_a_token_and_makes_a_pool(start_method method) {
   return heard;
 }
 
-constexpr start_method methods[] = {start_method::forkserver, start_method::spawn};
+constexpr start_method methods[] = {start_method::fork, start_method::forkserver,
+                                    start_method::spawn};
 
 }  // namespace
 
