@@ -156,7 +156,8 @@ void supervisor::let_go() {
     task_node& task = *std::exchange(chain, detail::submit_queue::next(chain));
     settle_error(task, task_error_(task));
   }
-  while (!news_.empty()) run_callbacks();
+  do run_callbacks();
+  while (!news_.empty());
   finished_ = true;
   runtime_->events().remove(*this);
   balance_timer_.reset();
