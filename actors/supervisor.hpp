@@ -16,6 +16,7 @@
 
 #include "actors/actor_runtime.hpp"
 #include "actors/autoscaler.hpp"
+#include "actors/callbacks.hpp"
 #include "actors/outcomes.hpp"
 #include "actors/pool_handle.hpp"
 #include "actors/seat.hpp"
@@ -184,6 +185,14 @@ class supervisor final : public caf::event_based_actor,
 
   // What the application is told; supervisor_news.cpp.
   void tell(std::function<void()> call);
+  /// Calls what needs no answer, or has it called where the application wants it.
+  template <class F>
+  void hand_out(F call) {
+    if (options_.executor)
+      call_logged(options_.executor, std::function<void()>(std::move(call)));
+    else
+      call();
+  }
   void reveal(detail::task_node& task, detail::outcome_kind kind);
   bool run_callbacks();
   caf::result<caf::message> answer(const packed_call& call);

@@ -147,8 +147,10 @@ bool supervisor::tell_timeout(seat& at, task_node& task, bool soft, std::int64_t
   tell([this, kept = (task.retain(), detail::task_ref(&task)),
         event = timeout_event{task.id(), task_label(task), at.pid(), soft,
                               std::chrono::nanoseconds(limit_ns)}] {
-    call_logged(options_.on_timeout, event);
-    if (const auto* own = kept->find_extra()) call_logged(own->on_timeout, event);
+    if (options_.on_timeout)
+      hand_out([call = options_.on_timeout, event] { call_logged(call, event); });
+    if (const auto* own = kept->find_extra(); own && own->on_timeout)
+      hand_out([call = own->on_timeout, event] { call_logged(call, event); });
   });
   return true;
 }

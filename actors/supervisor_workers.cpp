@@ -151,7 +151,7 @@ void supervisor::worker_ready(seat& up) {
   core_.worker_up(up.index());
   if (options_.on_process_up)
     tell([this, event = process_event{up.pid(), static_cast<int>(up.index()), 0}] {
-      call_logged(options_.on_process_up, event);
+      hand_out([call = options_.on_process_up, event] { call_logged(call, event); });
     });
   unless_it_throws("giving out tasks", [this] { dispatch(); });
 }
@@ -173,7 +173,9 @@ void supervisor::start_told(seat& where, task_node& task) {
   auto callback = std::exchange(task.find_extra()->on_start, nullptr);
   if (where.observed != 0) --where.observed;
   task.set_worker_pid(where.pid());
-  tell([callback = std::move(callback), pid = where.pid()] { call_logged(callback, pid); });
+  tell([this, callback = std::move(callback), pid = where.pid()] {
+    hand_out([callback, pid] { call_logged(callback, pid); });
+  });
 }
 
 void supervisor::worker_corrupt(seat& from, const char* what) {
@@ -327,7 +329,7 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
   });
   if (options_.on_process_down)
     tell([this, event = process_event{of.pid, static_cast<int>(of.index), info.status}] {
-      call_logged(options_.on_process_down, event);
+      hand_out([call = options_.on_process_down, event] { call_logged(call, event); });
     });
   if (of.gives_up)
     fail_pool(of.cause.empty() ? "the last worker " + describe_exit(info) : of.cause);

@@ -297,7 +297,7 @@ class barrier_state {
 
 namespace {
 
-std::uint32_t checked(int parties) {
+std::uint32_t checked_parties(int parties) {
   if (parties < 1 || parties > barrier::max_parties)
     throw std::invalid_argument("a barrier has 1 to " + std::to_string(barrier::max_parties) +
                                 " parties, not " + std::to_string(parties));
@@ -314,7 +314,8 @@ namespace carom {
 using detail::barrier_state;
 
 barrier::barrier(int parties, packed_call action, detail::timeout time)
-    : state_(std::make_shared<barrier_state>(detail::checked(parties), detail::in_ns(time))),
+    : state_(
+          std::make_shared<barrier_state>(detail::checked_parties(parties), detail::in_ns(time))),
       action_(action.valid() ? runtime::keep_action(std::move(action)) : nullptr) {}
 barrier::barrier(std::shared_ptr<barrier_state> state,
                  std::shared_ptr<const packed_call> action) noexcept

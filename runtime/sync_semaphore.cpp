@@ -85,7 +85,7 @@ class semaphore_state {
 
 namespace {
 
-int checked(int value) {
+int checked_value(int value) {
   if (value < 0)
     throw std::invalid_argument("a semaphore begins with no unit or more, not with " +
                                 std::to_string(value));
@@ -100,9 +100,9 @@ namespace carom {
 using detail::semaphore_state;
 
 semaphore::semaphore(int value)
-    : state_(std::make_shared<semaphore_state>(detail::checked(value), false)) {}
+    : state_(std::make_shared<semaphore_state>(detail::checked_value(value), false)) {}
 semaphore::semaphore(int value, bounded)
-    : state_(std::make_shared<semaphore_state>(detail::checked(value), true)) {}
+    : state_(std::make_shared<semaphore_state>(detail::checked_value(value), true)) {}
 semaphore::semaphore(std::shared_ptr<semaphore_state> state) noexcept : state_(std::move(state)) {}
 semaphore::~semaphore() = default;
 

@@ -5,6 +5,7 @@
 
 #include <carom/detail/async_access.hpp>
 #include <carom/detail/task_node.hpp>
+#include <carom/executor.hpp>
 #include <carom/export.hpp>
 #include <chrono>
 #include <coroutine>
@@ -13,9 +14,6 @@
 #include <optional>
 
 namespace carom {
-
-/// Runs a function somewhere: what `then` takes to say where a continuation runs.
-using executor = std::function<void(std::function<void()>)>;
 
 /// A handle on a task's outcome (billiard: ApplyResult, MapResult). Copies share the task;
 /// dropping the last one does not cancel it. All members are thread-safe. A default-made handle

@@ -6,6 +6,7 @@
 
 #include <carom/call.hpp>
 #include <carom/cpu_count.hpp>
+#include <carom/executor.hpp>
 #include <carom/export.hpp>
 #include <carom/start_method.hpp>
 #include <carom/task_options.hpp>
@@ -127,8 +128,9 @@ struct pool_options {
   /// still there after `kill_grace`.
   std::chrono::nanoseconds kill_grace = std::chrono::milliseconds(100);
   int kill_signal = SIGTERM;
-  /// Called on the loop thread before a worker is killed for a task that has ended already; the
-  /// kill waits for as long as it says, so that something can look at the process first.
+  /// Called on the loop thread before a worker is killed for a task that has ended already, or
+  /// since it hangs; the kill waits for as long as it says, so that something can look at the
+  /// process first.
   std::function<std::chrono::nanoseconds(const kill_event&)> before_kill{};
   /// A worker whose initializer has not ended by then is killed, which counts as a failed start.
   std::chrono::nanoseconds start_timeout = std::chrono::seconds(60);
@@ -151,6 +153,10 @@ struct pool_options {
   /// Called on the loop thread when a worker is ready, and when one is gone.
   std::function<void(const process_event&)> on_process_up{};
   std::function<void(const process_event&)> on_process_down{};
+  /// Where `on_timeout`, `on_process_up`, `on_process_down` and the tasks' `on_start` and
+  /// `on_timeout` run instead of the loop thread; they are handed to it in their order. A task may
+  /// then be seen to have ended before they are over.
+  carom::executor executor{};
   /// What carom::log() is told in a worker is written by the host's, with the worker's name in
   /// front, from the level on that the host's logger has when the worker starts; texts are cut at
   /// 16 KiB. Where the host is too far behind it goes to the worker's stderr, as all does without

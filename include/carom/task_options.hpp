@@ -39,8 +39,9 @@ struct retry_options {
 /// What can be said of a single task; the first argument of `apply`, `apply_async` and the `map`
 /// family, where limits hold for each item. All are optional.
 struct task_options {
-  /// Called on the loop thread with the worker's process id when a worker has begun the task
-  /// (billiard: accept_callback). Always before the result; not called for a task that never ran.
+  /// Called on the loop thread, or where pool_options::executor says, with the worker's process id
+  /// when a worker has begun the task (billiard: accept_callback). Always before the result; not
+  /// called for a task that never ran.
   std::function<void(pid_t)> on_start{};
   /// Called on the loop thread when the task passes a limit (billiard: timeout_callback).
   std::function<void(const timeout_event&)> on_timeout{};

@@ -9,6 +9,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,12 +17,16 @@
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/helper_program.hpp"
 #include "tests/support/leak_guard.hpp"
+#include "tests/support/processes.hpp"
 
 namespace {
 
 namespace board = carom::test::board;
 using carom::test::eventually;
+using carom::test::helper_program;
+using carom::test::running_helper;
 using tasks::begun;
 using tasks::for_ever;
 using namespace std::chrono_literals;
@@ -148,7 +153,39 @@ void play(const scene& one, what does) {
     pool.join(60s);
 }
 
+/// Pools that go while the loop makes their callbacks, alone and beside another one.
+const helper_program destroys_in_callbacks("destroys_in_callbacks", [](const auto&) {
+  const std::size_t threads = carom::test::threads_of(::getpid());
+  for (int round = 0; round < 10; ++round) {
+    std::optional<carom::pool> beside;
+    if (round % 2 != 0) beside.emplace(carom::pool_options{.processes = 1});
+    auto pool = std::make_unique<carom::pool>(carom::pool_options{.processes = 1});
+    carom::pool& one = *pool;
+    std::promise<void> gone;
+    const auto result = one.apply_async(tasks::hold, begun, release);
+    result.then([&](const auto&) {
+      pool.reset();
+      gone.set_value();
+    });
+    board::set(release, 1);
+    if (gone.get_future().wait_for(20s) != std::future_status::ready) return 1;
+    board::set(release, 0);
+    if (beside && beside->apply(tasks::square, 3) != 9) return 2;
+    // The loop goes with the last pool, though it was the loop that has dropped it.
+    const auto all_gone = [&] { return carom::test::threads_of(::getpid()) == threads; };
+    if (!beside && !eventually(all_gone)) return 4;
+    carom::pool next{{.processes = 1}};
+    if (next.apply(tasks::square, 4) != 16) return 3;
+  }
+  return 0;
+});
+
 }  // namespace
+
+TEST_F(Parity, Pool_callbacks_may_destroy_their_pool) {
+  running_helper helper(destroys_in_callbacks);
+  EXPECT_EQ(helper.wait(), 0);
+}
 
 TEST_F(Parity, Pool_callbacks_may_use_their_pool) {
   for (const scene& one : scenes()) play(one, what::use);
