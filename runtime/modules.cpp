@@ -33,10 +33,15 @@ struct range {
   address end;
 };
 
+/// How often modules were loaded and unloaded: as long as it is the same, they are the same.
+using load_counts = std::pair<unsigned long long, unsigned long long>;
+
 struct module {
   module_info info;
   address base = 0;
   std::vector<range> executable;
+  bool is_program = false;  // which is never unloaded
+  bool loaded = true;
 
   bool contains(address at) const {
     return std::any_of(executable.begin(), executable.end(),
@@ -44,10 +49,12 @@ struct module {
   }
 };
 
-/// The modules of this process in the order in which they were met; an index stays valid.
+/// The modules of this process in the order in which they were met; an index stays valid: it
+/// belongs to a build, wherever that is loaded, or to none while it is not.
 struct module_table {
   std::mutex mutex;
   std::deque<module> known;
+  load_counts counts;  // as of the last scan
   std::atomic<std::size_t> count{0};
 };
 
@@ -113,7 +120,8 @@ std::string own_path() {
 module describe(const dl_phdr_info& loaded) {
   module found;
   found.base = loaded.dlpi_addr;
-  found.info.path = loaded.dlpi_name && *loaded.dlpi_name ? loaded.dlpi_name : own_path();
+  found.is_program = !loaded.dlpi_name || !*loaded.dlpi_name;
+  found.info.path = found.is_program ? own_path() : loaded.dlpi_name;
   found.info.build_id = find_build_id(loaded);
   if (found.info.build_id.empty()) found.info.build_id = file_identity(found.info.path);
   for (int i = 0; i < loaded.dlpi_phnum; ++i) {
@@ -125,12 +133,11 @@ module describe(const dl_phdr_info& loaded) {
   return found;
 }
 
-/// How often modules were loaded and unloaded: as long as it is the same, they are the same.
-std::pair<unsigned long long, unsigned long long> load_counts() {
-  std::pair<unsigned long long, unsigned long long> counts;
+load_counts count_loads() {
+  load_counts counts;
   ::dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* out) {
-        *static_cast<decltype(counts)*>(out) = {info->dlpi_adds, info->dlpi_subs};
+        *static_cast<load_counts*>(out) = {info->dlpi_adds, info->dlpi_subs};
         return 1;
       },
       &counts);
@@ -153,11 +160,11 @@ std::vector<module> look_at_modules() {
 std::vector<module> loaded_modules() {
   struct known {
     std::mutex mutex;
-    std::pair<unsigned long long, unsigned long long> counts;
+    load_counts counts;
     std::vector<module> modules;
   };
   static auto* const last = new known;
-  const auto counts = load_counts();
+  const load_counts counts = count_loads();
   std::lock_guard lock(last->mutex);
   if (last->modules.empty() || last->counts != counts) {
     last->modules = look_at_modules();
@@ -166,27 +173,47 @@ std::vector<module> loaded_modules() {
   return last->modules;
 }
 
-/// Adds what is not known yet; the caller holds the lock.
+/// Adds what is not known yet and marks what has gone; the caller holds the lock.
 void scan_locked(module_table& t) {
-  for (module& found : loaded_modules()) {
-    const bool known = std::any_of(t.known.begin(), t.known.end(), [&](const module& m) {
-      return m.base == found.base && m.info.build_id == found.info.build_id;
+  const load_counts counts = count_loads();
+  if (!t.known.empty() && t.counts == counts) return;
+  t.counts = counts;
+  std::vector<module> found = loaded_modules();
+  for (module& known : t.known) known.loaded = false;
+  const auto take_place = [&t](module& one, bool of_same_base) {
+    const auto it = std::find_if(t.known.begin(), t.known.end(), [&](const module& known) {
+      return !known.loaded && known.info.build_id == one.info.build_id &&
+             (!of_same_base || known.base == one.base);
     });
-    if (!known) t.known.push_back(std::move(found));
-  }
+    if (it == t.known.end()) return false;
+    *it = std::move(one);
+    return true;
+  };
+  // Only then those that came back elsewhere: the same build may be loaded twice.
+  std::erase_if(found, [&](module& one) { return take_place(one, true); });
+  for (module& one : found)
+    if (!take_place(one, false)) t.known.push_back(std::move(one));
   t.count.store(t.known.size(), std::memory_order_release);
 }
 
 std::optional<detail::code_ref> find_locked(module_table& t, address at) {
   for (std::size_t i = 0; i < t.known.size(); ++i)
-    if (t.known[i].contains(at)) return detail::code_ref{i, at - t.known[i].base};
+    if (t.known[i].loaded && t.known[i].contains(at))
+      return detail::code_ref{i, at - t.known[i].base};
   return std::nullopt;
+}
+
+/// Never unloaded from here on: the peer's addresses mean what lies in it.
+peer_module kept_open(const module& found) {
+  if (!found.is_program && found.info.path.find('/') != std::string::npos)
+    (void)::dlopen(found.info.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  return {true, found};
 }
 
 peer_module find_here(const module_info& wanted) {
   const auto search = [&]() -> peer_module {
-    for (module& m : loaded_modules())
-      if (m.info.build_id == wanted.build_id) return {true, std::move(m)};
+    for (const module& m : loaded_modules())
+      if (m.info.build_id == wanted.build_id) return kept_open(m);
     return {};
   };
   peer_module found = search();
@@ -256,7 +283,7 @@ void set_peer_modules(const std::vector<module_info>& modules, std::size_t inher
   for (const module_info& wanted : modules) {
     auto it = std::find_if(here.begin(), here.end(),
                            [&](const module& m) { return m.info.build_id == wanted.build_id; });
-    peers().push_back(it != here.end() ? peer_module{true, *it} : find_here(wanted));
+    peers().push_back(it != here.end() ? kept_open(*it) : find_here(wanted));
   }
 }
 
@@ -294,25 +321,25 @@ code_ref to_code_ref(code_pointer code) {
   struct entry {
     code_pointer code = nullptr;
     code_ref ref;
+    bool stays = false;
+    load_counts counts;
   };
   constexpr std::size_t entries = 64;
   thread_local std::array<entry, entries> cache;
   const auto at = reinterpret_cast<std::uintptr_t>(code);
   entry& cached = cache[(at >> 4 ^ at >> 10) % entries];
-  if (cached.code == code && code) return cached.ref;
+  if (cached.code == code && code && (cached.stays || cached.counts == count_loads()))
+    return cached.ref;
 
   auto& t = table();
   std::lock_guard lock(t.mutex);
-  auto found = find_locked(t, at);
-  if (!found) {
-    scan_locked(t);
-    found = find_locked(t, at);
-  }
+  scan_locked(t);  // another library may lie there now
+  const auto found = find_locked(t, at);
   if (!found)
     throw unknown_task({.task_name = {},
                         .reason = "its address lies in no loaded module: pass a function of the "
                                   "program or of a shared library"});
-  cached = {code, *found};
+  cached = {code, *found, t.known[found->module].is_program, t.counts};
   return *found;
 }
 
@@ -322,10 +349,10 @@ code_pointer resolve_code(code_ref ref) {
   if (known.empty()) {
     auto& t = table();
     std::lock_guard lock(t.mutex);
-    if (t.known.empty()) scan_locked(t);
+    scan_locked(t);
     if (ref.module < t.known.size()) {
       const auto& m = t.known[ref.module];
-      if (m.contains(m.base + ref.offset))
+      if (m.loaded && m.contains(m.base + ref.offset))
         return reinterpret_cast<code_pointer>(m.base + ref.offset);
     }
   } else if (ref.module < known.size() && known[ref.module].resolved) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "serialization/standard_exceptions.hpp"
 
+#include "serialization/remote_category.hpp"
+
 #include <carom/detail/exception_registry.hpp>
 #include <carom/errors.hpp>
 
@@ -61,12 +63,16 @@ struct system_error_parts {
   int value = 0;
   bool has_text = false;
   std::string text;
+  std::optional<remote_code> remote;  // of a category that the receiver does not have
 
   static system_error_parts of(const std::system_error& error) {
     system_error_parts parts;
     const auto categories = known_categories();
-    while (*categories.at(parts.category) != error.code().category()) ++parts.category;
+    while (parts.category < categories.size() &&
+           *categories[parts.category] != error.code().category())
+      ++parts.category;
     parts.value = error.code().value();
+    if (parts.category == categories.size()) parts.remote = remote_code::of(error.code());
     const std::string message = error.code().message();
     parts.text = error.std::system_error::what();  // filesystem_error adds its paths to that
     parts.has_text = parts.text.ends_with(": " + message);
@@ -74,13 +80,14 @@ struct system_error_parts {
     return parts;
   }
   std::error_code code() const {
+    if (remote) return make_code(*remote);
     if (category >= known_categories().size()) detail::throw_corrupt("no such error category");
     return {value, *known_categories()[category]};
   }
 
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& category& value& has_text& text;
+    archive& category& value& has_text& text& remote;
   }
 };
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/detail/type_registry.hpp>
 
+#include <dlfcn.h>
+#include <link.h>
+
 #include <functional>
 
 namespace carom::detail {
@@ -16,10 +19,24 @@ void push(std::atomic<registered_type*>& head, registered_type& entry,
                                        std::memory_order_relaxed));
 }
 
+/// The library that has the entry is never unloaded: besides the entry, exceptions and objects of
+/// its types may be anywhere. Compilers mark most such libraries so, but not all do.
+void keep_loaded(const registered_type& entry) noexcept {
+  static constinit std::atomic<const link_map*> last = nullptr;
+  ::Dl_info found{};
+  link_map* library = nullptr;
+  if (!::dladdr1(&entry, &found, reinterpret_cast<void**>(&library), RTLD_DL_LINKMAP) || !library)
+    return;
+  if (!library->l_name || !*library->l_name) return;  // the program
+  if (last.exchange(library, std::memory_order_relaxed) == library) return;
+  (void)::dlopen(library->l_name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 }  // namespace
 
 void type_registry::add(registered_type& entry, const char* name) noexcept {
   if (entry.added.exchange(true, std::memory_order_relaxed)) return;
+  keep_loaded(entry);
   entry.name = name;
   add_by_type(entry);
   auto& head = by_name_[std::hash<std::string_view>{}(name) % bucket_count];
@@ -33,6 +50,7 @@ void type_registry::add(registered_type& entry, const char* name) noexcept {
 
 void type_registry::add_alias(registered_type& alias, const registered_type& of) noexcept {
   if (alias.added.exchange(true, std::memory_order_relaxed)) return;
+  keep_loaded(alias);
   alias.name = of.name;
   add_by_type(alias);
 }

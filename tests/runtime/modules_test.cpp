@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/modules.hpp"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <math.h>
 #include <sys/mman.h>
 
 #include <carom/errors.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace carom::tests {
@@ -141,6 +147,90 @@ TEST_F(Modules, APeersModulesMayStandInAnotherOrder) {
   expect_unknown({0, fine.offset});
   add_peer_module(modules[fine.module]);
   EXPECT_EQ(detail::resolve_code({2, fine.offset}), code(&local_task));
+}
+
+// --- libraries that come and go ------------------------------------------------------------------
+
+/// A library with one function, which adds a number: all of them look the same from outside.
+class library {
+ public:
+  library(const char* name, int number) {
+    char folder[] = "/tmp/carom-test-XXXXXX";
+    if (!::mkdtemp(folder)) throw std::runtime_error("mkdtemp");
+    folder_ = folder;
+    path_ = folder_ / (std::string(name) + ".so");
+    const std::string source = folder_ / "source.c";
+    std::ofstream(source) << "int task(int x) { return x + " << number << "; }\n";
+    const std::string command = "cc -shared -fPIC -Wl,--build-id -o " + path_ + " " + source;
+    if (std::system(command.c_str()) != 0) throw std::runtime_error("no C compiler");
+  }
+  ~library() {
+    close();
+    std::filesystem::remove_all(folder_);
+  }
+
+  code_pointer open() {
+    handle_ = ::dlopen(path_.c_str(), RTLD_NOW);
+    if (!handle_) throw std::runtime_error(::dlerror());
+    return reinterpret_cast<code_pointer>(::dlsym(handle_, "task"));
+  }
+  void close() {
+    if (handle_) ::dlclose(std::exchange(handle_, nullptr));
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::filesystem::path folder_;
+  std::string path_;
+  void* handle_ = nullptr;
+};
+
+TEST_F(Modules, ALibraryInThePlaceOfAnotherIsNotTakenForIt) {
+  library first("first", 1), second("second", 2);
+  const code_pointer gone = first.open();
+  const code_ref before = detail::to_code_ref(gone);
+  EXPECT_EQ(module_at(before.module).path, first.path());
+  first.close();
+  const code_pointer here = second.open();  // the system puts it where the first one was
+  const code_ref after = detail::to_code_ref(here);
+  EXPECT_EQ(module_at(after.module).path, second.path());
+  EXPECT_EQ(detail::resolve_code(after), here);
+  expect_unknown(before);
+}
+
+TEST_F(Modules, WhatLayInAClosedLibraryIsAnUnknownTask) {
+  library one("one", 5);
+  const code_pointer gone = one.open();
+  const code_ref ref = detail::to_code_ref(gone);
+  one.close();
+  EXPECT_THROW((void)detail::to_code_ref(gone), unknown_task);
+  expect_unknown(ref);
+}
+
+TEST_F(Modules, ALibraryThatComesBackKeepsItsNumber) {
+  library one("one", 3), other("other", 4);
+  const code_ref ref = detail::to_code_ref(one.open());
+  const std::size_t known = module_count();
+  for (int i = 0; i < 3; ++i) {
+    one.close();
+    (void)detail::to_code_ref(other.open());  // where the first one was
+    const code_pointer again = one.open();
+    EXPECT_EQ(detail::to_code_ref(again), ref);
+    EXPECT_EQ(detail::resolve_code(ref), again);
+    other.close();
+  }
+  EXPECT_EQ(module_count(), known + 1);
+}
+
+TEST_F(Modules, ALibraryOfAPeerStaysOpen) {
+  library one("one", 6);
+  const code_ref ref = detail::to_code_ref(one.open());
+  const auto modules = all();
+  set_peer_modules(modules);
+  const code_pointer meant = detail::resolve_code(ref);
+  one.close();
+  EXPECT_EQ(detail::resolve_code(ref), meant);
+  EXPECT_EQ(reinterpret_cast<int (*)(int)>(meant)(1), 7);
 }
 
 // --- names ---------------------------------------------------------------------------------------

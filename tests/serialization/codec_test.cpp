@@ -11,7 +11,9 @@
 #include <random>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace {
 
@@ -243,6 +245,46 @@ TEST(CodecErrors, values_inside_values_stop_at_the_depth_limit_on_both_sides) {
   for (int i = 0; i <= carom::detail::max_depth; ++i) encode(out, i, std::uint8_t{1});
   encode(out, 0, std::uint8_t{0});
   EXPECT_THROW(decode<travelling::chain>(out.bytes()), encoding_error);
+}
+
+/// Its child travels among what its constructor needs.
+struct bead {
+  explicit bead(std::unique_ptr<bead> one) : next(std::move(one)) {}
+  std::unique_ptr<bead> next;
+
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+  template <class Archive>
+  friend void save_construct_data(Archive& archive, const bead* one, unsigned) {
+    archive << one->next;
+  }
+  template <class Archive>
+  friend void load_construct_data(Archive& archive, bead* place, unsigned) {
+    std::unique_ptr<bead> next;
+    archive >> next;
+    ::new (place) bead(std::move(next));
+  }
+};
+
+TEST(CodecErrors, values_that_construct_each_other_stop_at_the_depth_limit_on_both_sides) {
+  const auto links = [](int count) {
+    std::unique_ptr<bead> first;
+    for (int i = 0; i < count; ++i) first = std::make_unique<bead>(std::move(first));
+    return first;
+  };
+  const blob deepest = encoded(links(carom::detail::max_depth));
+  EXPECT_NO_THROW(decode<std::unique_ptr<bead>>(deepest.bytes()));
+  blob out;
+  EXPECT_THROW(encode(out, links(carom::detail::max_depth + 1)), encoding_error);
+  const std::vector<std::byte> marks(5'000'000, std::byte{1});  // of an object, without an end
+  EXPECT_THROW(decode<std::unique_ptr<bead>>(marks), encoding_error);
+
+  std::vector<bead> elements;
+  elements.emplace_back(links(carom::detail::max_depth));
+  EXPECT_THROW(encode(out, elements), encoding_error);
+  blob endless = encoded(std::uint64_t{1});
+  endless.append(marks.data(), marks.size());
+  EXPECT_THROW(decode<std::vector<bead>>(endless.bytes()), encoding_error);
 }
 
 }  // namespace

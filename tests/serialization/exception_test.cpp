@@ -102,15 +102,48 @@ TEST(Exceptions, filesystem_errors_keep_code_text_and_paths) {
 
 class own_category : public std::error_category {
   const char* name() const noexcept override { return "own"; }
-  std::string message(int) const override { return "own message"; }
+  std::string message(int value) const override { return "own message " + std::to_string(value); }
+  std::error_condition default_error_condition(int value) const noexcept override {
+    if (value == 1) return std::errc::timed_out;
+    return {value, *this};
+  }
 };
+const own_category own_errors;
 
-TEST(Exceptions, a_system_error_of_an_unknown_category_keeps_its_text) {
-  static const own_category category;
+TEST(Exceptions, a_system_error_of_an_unknown_category_is_one_of_that_name) {
+  expect_same_text(std::system_error(1, own_errors, "text"));
+  expect_same_text(std::system_error(2, own_errors));
   const auto error =
-      comes_back_as<carom::remote_error>([] { throw std::system_error(1, category, "text"); });
-  EXPECT_STREQ(error.what(), "text: own message");
-  EXPECT_EQ(error.type_name(), "std::system_error");
+      comes_back_as<std::system_error>([] { throw std::system_error(1, own_errors, "text"); });
+  EXPECT_STREQ(error.what(), "text: own message 1");
+  EXPECT_STREQ(error.code().category().name(), "own");
+  EXPECT_EQ(error.code().value(), 1);
+  EXPECT_EQ(error.code(), std::errc::timed_out);
+  const auto other =
+      comes_back_as<std::system_error>([] { throw std::system_error(2, own_errors); });
+  EXPECT_EQ(&other.code().category(), &error.code().category());
+  EXPECT_EQ(other.code().message(), "own message 2");
+  EXPECT_NE(other.code(), error.code());
+  EXPECT_NE(other.code(), std::errc::timed_out);
+}
+
+TEST(Exceptions, categories_without_number_take_no_memory_without_end) {
+  struct numbered : std::error_category {
+    explicit numbered(int number) : name_("category " + std::to_string(number)) {}
+    const char* name() const noexcept override { return name_.c_str(); }
+    std::string message(int) const override { return "own message"; }
+    std::string name_;
+  };
+  for (int i = 0; i < 1000; ++i) {
+    const numbered category(i);
+    const auto error =
+        comes_back_as<std::system_error>([&] { throw std::system_error(i, category, "text"); });
+    EXPECT_EQ(error.code().value(), i);
+    EXPECT_TRUE(std::string(error.what()).starts_with("text: "));
+    if (i == 999) {
+      EXPECT_STREQ(error.code().category().name(), "remote");
+    }
+  }
 }
 
 TEST(Exceptions, of_carom_come_back_with_their_fields) {

@@ -133,7 +133,8 @@ struct check_parameter {
   static_assert(!std::is_pointer_v<std::remove_cvref_t<P>>,
                 "carom: a pointer means nothing in another process: pass the value, a container or "
                 "a smart pointer");
-  static_assert(is_serializable_v<travelling_t<P>>,
+  static_assert(container_that_travels<travelling_t<P>>::value);  // with a sentence of its own
+  static_assert(is_serializable_v<travelling_t<P>> || has_stateful_rule<travelling_t<P>>,
                 "carom: a value of this parameter's type cannot travel to another process: give it "
                 "a serialize(Archive&, unsigned) member or free function");
   static constexpr bool value = true;
@@ -144,7 +145,8 @@ struct check_result {
   static_assert(!std::is_reference_v<R> && !std::is_pointer_v<R>,
                 "carom: a task returns a value: a reference or pointer means nothing in another "
                 "process");
-  static_assert(std::is_void_v<R> || is_serializable_v<R>,
+  static_assert(container_that_travels<R>::value);  // with a sentence of its own
+  static_assert(std::is_void_v<R> || is_serializable_v<R> || has_stateful_rule<R>,
                 "carom: a value of this result's type cannot travel to another process: give it a "
                 "serialize(Archive&, unsigned) member or free function");
   static constexpr bool value = true;

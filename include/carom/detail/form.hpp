@@ -102,6 +102,22 @@ requires(std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_null_poi
 template <class T>
 inline constexpr bool is_serializable_v = form<std::remove_cv_t<T>>::travels;
 
+/// Whether a container orders or finds its elements by more than a type, which would be lost.
+template <class T>
+inline constexpr bool has_stateful_rule = requires {
+  requires form<T>::has_stateful_rule;
+};
+
+template <class T>
+struct container_that_travels {
+  static_assert(
+      !has_stateful_rule<T>,
+      "carom: a container travels without its comparator, hash and equality, which the receiver "
+      "makes anew: these must be empty, default-constructible classes (a function object or a "
+      "lambda without captures in place of a function pointer)");
+  static constexpr bool value = true;
+};
+
 /// Instantiated for what is about to travel: the compiler prints the type in its name.
 template <class T>
 struct value_that_travels {
@@ -113,8 +129,9 @@ struct value_that_travels {
       std::is_pointer_v<T> || !is_view<T>,
       "carom: a view or reference cannot travel to another process: it does not own what it "
       "refers to; pass a std::string, a std::vector or the value itself");
+  static_assert(container_that_travels<T>::value);  // with a sentence of its own
   static_assert(
-      std::is_pointer_v<T> || is_view<T> || is_serializable_v<T>,
+      std::is_pointer_v<T> || is_view<T> || has_stateful_rule<T> || is_serializable_v<T>,
       "carom: a value of this type cannot travel to another process; give it (or the element type "
       "inside it) a serialize(Archive&, unsigned) member or free function");
   static constexpr bool value = true;
@@ -168,14 +185,21 @@ concept loads_whole = requires(byte_reader& in) {
 template <class T>
 concept loads_into_default = std::default_initializable<T> && !loads_whole<T>;
 
+/// What the other side needs to construct the value. It may hold values of the same type.
+template <class Archive, class T>
+void pack_construction(Archive& archive, const T& value) {
+  const depth_guard guard{archive.depth()};
+  boost::serialization::save_construct_data_adl(archive, std::addressof(value),
+                                                boost::serialization::version<T>::value);
+}
+
 /// Packs a value that the other side has to construct: an element, an argument, what a pointer
 /// owns. Types without a public default constructor go through Boost's `save_construct_data`.
 template <class Archive, class T>
 void pack_new(Archive& archive, const T& value) {
   if constexpr (!std::default_initializable<T> && !loads_whole<T> && is_serializable_v<T>) {
     if constexpr (made_of_parts<T>) return form<T>::save_new(archive, value);
-    boost::serialization::save_construct_data_adl(archive, std::addressof(value),
-                                                  boost::serialization::version<T>::value);
+    detail::pack_construction(archive, value);
   }
   detail::pack(archive, value);
 }
@@ -186,6 +210,7 @@ void construct_at(Archive& archive, T* place) {
   if constexpr (std::default_initializable<T>) {
     ::new (static_cast<void*>(place)) T();
   } else {
+    const depth_guard guard{archive.depth()};
     boost::serialization::load_construct_data_adl(archive, place,
                                                   boost::serialization::version<T>::value);
   }

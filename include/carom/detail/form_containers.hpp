@@ -149,13 +149,19 @@ struct form<std::list<T, A>> : sequence_form<std::list<T, A>> {};
 template <class T, class A>
 struct form<std::forward_list<T, A>> : sequence_form<std::forward_list<T, A>> {};
 
+/// Whether a type is all there is to know of a comparator, hash or equality.
+template <class Rule>
+inline constexpr bool is_bare_rule = std::is_empty_v<Rule>&& std::is_default_constructible_v<Rule>;
+
 /// Sets and maps. Elements come in the container's order, so that each is inserted at the end.
-template <class Container>
+/// `Rules` order or find them: they do not travel.
+template <class Container, class... Rules>
 struct associative_form {
   using item = typename Container::value_type;
   using key = typename Container::key_type;
 
-  static constexpr bool travels = is_serializable_v<item>;
+  static constexpr bool has_stateful_rule = !(is_bare_rule<Rules> && ...);
+  static constexpr bool travels = is_serializable_v<item> && !has_stateful_rule;
   static constexpr bool plain = form<item>::plain;
   static constexpr std::size_t min_size = count_size;
 
@@ -198,24 +204,25 @@ struct associative_form {
 };
 
 template <class K, class C, class A>
-struct form<std::set<K, C, A>> : associative_form<std::set<K, C, A>> {};
+struct form<std::set<K, C, A>> : associative_form<std::set<K, C, A>, C> {};
 template <class K, class C, class A>
-struct form<std::multiset<K, C, A>> : associative_form<std::multiset<K, C, A>> {};
+struct form<std::multiset<K, C, A>> : associative_form<std::multiset<K, C, A>, C> {};
 template <class K, class V, class C, class A>
-struct form<std::map<K, V, C, A>> : associative_form<std::map<K, V, C, A>> {};
+struct form<std::map<K, V, C, A>> : associative_form<std::map<K, V, C, A>, C> {};
 template <class K, class V, class C, class A>
-struct form<std::multimap<K, V, C, A>> : associative_form<std::multimap<K, V, C, A>> {};
+struct form<std::multimap<K, V, C, A>> : associative_form<std::multimap<K, V, C, A>, C> {};
 template <class K, class H, class E, class A>
-struct form<std::unordered_set<K, H, E, A>> : associative_form<std::unordered_set<K, H, E, A>> {};
+struct form<std::unordered_set<K, H, E, A>>
+    : associative_form<std::unordered_set<K, H, E, A>, H, E> {};
 template <class K, class H, class E, class A>
 struct form<std::unordered_multiset<K, H, E, A>>
-    : associative_form<std::unordered_multiset<K, H, E, A>> {};
+    : associative_form<std::unordered_multiset<K, H, E, A>, H, E> {};
 template <class K, class V, class H, class E, class A>
 struct form<std::unordered_map<K, V, H, E, A>>
-    : associative_form<std::unordered_map<K, V, H, E, A>> {};
+    : associative_form<std::unordered_map<K, V, H, E, A>, H, E> {};
 template <class K, class V, class H, class E, class A>
 struct form<std::unordered_multimap<K, V, H, E, A>>
-    : associative_form<std::unordered_multimap<K, V, H, E, A>> {};
+    : associative_form<std::unordered_multimap<K, V, H, E, A>, H, E> {};
 
 /// A number of elements that the type fixes: no count.
 template <class Archive, class T>
@@ -324,11 +331,12 @@ struct form<std::bitset<N>> {
 };
 
 /// stack, queue and priority_queue travel as the container inside.
-template <class Adaptor>
+template <class Adaptor, class... Rules>
 struct adaptor_form {
   using container = typename Adaptor::container_type;
 
-  static constexpr bool travels = is_serializable_v<container>;
+  static constexpr bool has_stateful_rule = !(is_bare_rule<Rules> && ...);
+  static constexpr bool travels = is_serializable_v<container> && !has_stateful_rule;
   static constexpr bool plain = form<container>::plain;
   static constexpr std::size_t min_size = count_size;
 
@@ -358,7 +366,7 @@ struct form<std::stack<T, C>> : adaptor_form<std::stack<T, C>> {};
 template <class T, class C>
 struct form<std::queue<T, C>> : adaptor_form<std::queue<T, C>> {};
 template <class T, class C, class Compare>
-struct form<std::priority_queue<T, C, Compare>> : adaptor_form<std::priority_queue<T, C, Compare>> {
-};
+struct form<std::priority_queue<T, C, Compare>>
+    : adaptor_form<std::priority_queue<T, C, Compare>, Compare> {};
 
 }  // namespace carom::detail

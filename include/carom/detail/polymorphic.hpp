@@ -70,9 +70,7 @@ T* make_object(Archive& archive) {
 /// The wire's part of make_object.
 template <class Archive, class T>
 void save_for_make(Archive& archive, const T& value) {
-  if constexpr (!std::default_initializable<T>)
-    boost::serialization::save_construct_data_adl(archive, std::addressof(value),
-                                                  boost::serialization::version<T>::value);
+  if constexpr (!std::default_initializable<T>) detail::pack_construction(archive, value);
 }
 
 template <class T, class Archive>

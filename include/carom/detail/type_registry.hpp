@@ -12,7 +12,7 @@
 namespace carom::detail {
 
 /// A type that is found by its name on the wire and by its typeid. Entries are static objects that
-/// are never destroyed, so the code that has them must stay loaded.
+/// are never destroyed: a library that has one stays loaded from then on.
 struct registered_type {
   const std::type_info* type;
   const void* operations;  ///< what the owner of the registry does with such a type
