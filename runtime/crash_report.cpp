@@ -51,6 +51,8 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 void report_crashes_to(crash_report& report) { report_here = &report; }
 
+void report_crashes_nowhere() noexcept { report_here = nullptr; }
+
 void install_crash_report() {
   report_here = nullptr;  // in a server below a worker: that worker's, which is not mapped here
   void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,

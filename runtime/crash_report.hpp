@@ -13,6 +13,8 @@ namespace carom::runtime {
 /// overflow is told too.
 void install_crash_report();
 void report_crashes_to(crash_report& report);
+/// For a process that does not have the report's memory: a crash ends it, and leaves nothing.
+void report_crashes_nowhere() noexcept;
 /// Undoes `install_crash_report` in a process forked from the one that called it.
 void remove_crash_report() noexcept;
 

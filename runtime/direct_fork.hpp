@@ -18,11 +18,14 @@ namespace carom::runtime {
 class direct_child {
  public:
   explicit direct_child(int error) : error_(error) {}
-  direct_child(pid_t guardian, unique_fd guardian_fd, pid_t worker, unique_fd worker_fd)
+  direct_child(pid_t guardian, unique_fd guardian_fd, pid_t worker, unique_fd worker_fd,
+               unique_fd told, int mark)
       : guardian_(guardian),
         guardian_fd_(std::move(guardian_fd)),
         worker_(worker),
-        worker_fd_(std::move(worker_fd)) {}
+        worker_fd_(std::move(worker_fd)),
+        told_(std::move(told)),
+        mark_(mark) {}
 
   bool valid() const noexcept { return guardian_ > 0; }
   int error() const noexcept { return error_; }
@@ -36,7 +39,8 @@ class direct_child {
   unique_fd duplicate_worker_pidfd() const;
 
   void signal_group(int signal) const noexcept;
-  /// Once the pidfd is readable: the worker's exit.
+  /// Once the pidfd is readable: the worker's exit, as the guardian told it. Ends what the worker
+  /// has forked where the guardian was killed before it could.
   exit_info reap() const noexcept;
 
   /// Kills worker and guardian, and waits until both are gone.
@@ -50,6 +54,8 @@ class direct_child {
   unique_fd guardian_fd_;
   pid_t worker_ = 0;
   unique_fd worker_fd_;
+  unique_fd told_;  // where the guardian writes how the worker has ended
+  int mark_ = -1;   // the number of the guardian's pidfd in the worker and all that it forks
 };
 
 /// Forks the calling process. The worker keeps the memory and the descriptors that are not

@@ -2,7 +2,6 @@
 #include "runtime/host_runtime.hpp"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <carom/errors.hpp>
 
@@ -13,6 +12,7 @@
 #include "runtime/proc_tree.hpp"
 #include "runtime/process_state.hpp"
 #include "runtime/segment.hpp"
+#include "runtime/signals_held_back.hpp"
 #include "runtime/worker_identity.hpp"
 
 namespace carom::runtime {
@@ -138,10 +138,7 @@ std::shared_ptr<host_runtime> host_runtime::acquire_loop() {
 host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
   impl_->server = process_state::instance().server.get();
   impl_->watch_server();
-  // The host's signals are the host's threads' business.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const signals_held_back from_the_loop;
   thread_ = std::thread([shared = impl_] {
     ::pthread_setname_np(::pthread_self(), "carom-loop");
     shared->events_loop.run();
@@ -154,7 +151,6 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
     state.loop_runs = false;
     state.loop_ended.notify_all();
   });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 host_runtime::~host_runtime() {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "runtime/pidfd.hpp"
@@ -162,6 +163,21 @@ std::vector<pid_t> holders_of(pid_t named, int fd) {
     if (pid_behind(pid, fd) == named) found.push_back(pid);
   });
   return found;
+}
+
+void kill_holders(pid_t named, int fd) {
+  std::unordered_set<pid_t> killed;
+  // One that forks while it is killed leaves children that the next look finds.
+  for (bool more = true; std::exchange(more, false);) {
+    for (const pid_t pid : holders_of(named, fd)) {
+      if (pid == ::getpid() || killed.contains(pid)) continue;
+      const unique_fd pidfd = open_pidfd(pid);
+      if (!pidfd || pid_behind(pid, fd) != named) continue;
+      signal_process(pidfd.get(), SIGKILL);
+      killed.insert(pid);
+      more = true;
+    }
+  }
 }
 
 int count_threads() noexcept try {

@@ -37,6 +37,9 @@ pid_t pid_behind(pid_t owner, int fd) noexcept;
 /// Those whose descriptor `fd` names process `named`, as `pid_behind` tells. A snapshot of /proc.
 std::vector<pid_t> holders_of(pid_t named, int fd);
 
+/// SIGKILLs those, and what they fork meanwhile.
+void kill_holders(pid_t named, int fd);
+
 /// Number of threads of this process; 0 where /proc does not tell.
 int count_threads() noexcept;
 

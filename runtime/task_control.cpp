@@ -21,6 +21,7 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/futex.hpp"
+#include "runtime/signals_held_back.hpp"
 #include "runtime/worker_identity.hpp"
 
 // What a running task can ask: who it is, and whether it should end.
@@ -123,11 +124,8 @@ class stop_helper {
     if (thread_.joinable()) return;
     leaves_ = false;
     // Signals are the main thread's.
-    sigset_t all, before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const signals_held_back from_the_thread;
     thread_ = std::thread([this] { run(); });
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   void run() {

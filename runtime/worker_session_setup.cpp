@@ -59,6 +59,7 @@ void prepare_process() {
   // A process that a task forks does not have the page.
   ::pthread_atfork(nullptr, nullptr, [] {
     identity().page = nullptr;
+    report_crashes_nowhere();
     leave_soft_limits_behind();
   });
 }
