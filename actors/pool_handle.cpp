@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "actors/supervisor.hpp"
+#include "runtime/above_stdio.hpp"
 #include "runtime/loop_thread.hpp"
 
 namespace carom::detail {
@@ -107,9 +108,10 @@ int pool_handle::completion_fd() {
   if (fd >= 0) return fd;
   std::lock_guard lock(mutex_);
   if (completion_fd_.load() < 0) {
-    const int made = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (made < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
-    completion_fd_.store(made);
+    runtime::unique_fd made =
+        runtime::try_above_stdio(runtime::unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+    if (!made) throw std::system_error(errno, std::generic_category(), "eventfd");
+    completion_fd_.store(made.release());
   }
   return completion_fd_.load();
 }

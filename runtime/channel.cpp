@@ -8,6 +8,8 @@
 #include <cstring>
 #include <string>
 
+#include "runtime/above_stdio.hpp"
+
 namespace carom::runtime {
 
 namespace {
@@ -36,23 +38,20 @@ std::error_code from_errno(int error) {
   return {error, std::system_category()};
 }
 
-unique_fd above_stdio(unique_fd fd) {
-  if (fd.get() > STDERR_FILENO) return fd;
-  unique_fd moved{::fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
-  if (!moved) throw std::system_error(errno, std::system_category(), "fcntl(F_DUPFD_CLOEXEC)");
-  return moved;
-}
-
-void take_descriptors(msghdr& header, std::vector<unique_fd>& into) {
+/// False where one is lost, because no number above the standard descriptors is free.
+bool take_descriptors(msghdr& header, std::vector<unique_fd>& into) {
+  bool all = true;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i != count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
-      into.emplace_back(fd);
+      into.push_back(try_above_stdio(unique_fd(fd)));
+      if (!into.back()) all = false;
     }
   }
+  return all;
 }
 
 }  // namespace
@@ -118,7 +117,7 @@ std::error_code channel::receive(message& into, bool wait) {
     received = ::recvmsg(fd_.get(), &header, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
   } while (received < 0 && errno == EINTR);
   if (received < 0) return from_errno(errno);
-  take_descriptors(header, into.fds);
+  const bool taken = take_descriptors(header, into.fds);
   if ((header.msg_flags & MSG_TRUNC) != 0) {
     into.fds.clear();
     return channel_errc::oversized;
@@ -128,7 +127,7 @@ std::error_code channel::receive(message& into, bool wait) {
     return channel_errc::end_of_file;
   }
   into.bytes.assign(buffer, buffer + received);
-  if ((header.msg_flags & MSG_CTRUNC) != 0) {
+  if ((header.msg_flags & MSG_CTRUNC) != 0 || !taken) {
     into.fds.clear();
     return channel_errc::descriptors_lost;
   }

@@ -34,11 +34,6 @@ constexpr unsigned char form_open = 1, form_readable = 2, form_writable = 4, for
 
 namespace runtime {
 
-unique_fd above_stdio(unique_fd fd) {
-  if (fd.get() > STDERR_FILENO || !fd) return fd;
-  return unique_fd(file_descriptor::duplicate(fd.get()).release());
-}
-
 void connection_state::forget_descriptors() noexcept {
   for (unique_fd& received : in.descriptors) (void)received.release();
   if (out.left_over) out.left_over->forget_descriptors();

@@ -67,7 +67,8 @@ void take_descriptors(msghdr& message, runtime::receiving_side& in) {
     for (std::size_t i = 0; i != in_part && count != arrived.size(); ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
-      arrived[count++].reset(fd);
+      arrived[count] = runtime::try_above_stdio(runtime::unique_fd(fd));
+      if (!arrived[count++]) message.msg_flags |= MSG_CTRUNC;
     }
   }
   if (in.descriptors_lost) return;

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/handle_fd.hpp"
 #include "runtime/outgoing_frame.hpp"
 #include "runtime/socket_wait.hpp"
@@ -64,9 +65,6 @@ struct connection_state {
   receiving_side in;
   sending_side out;
 };
-
-/// Out of the way of the standard streams, where these are closed. Throws std::system_error.
-unique_fd above_stdio(unique_fd fd);
 
 /// Looks at what `socket` is. Empty if it is no stream socket of the Unix or internet family.
 std::unique_ptr<connection_state> make_connection_state(unique_fd socket, bool readable,

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include "runtime/memfd.hpp"
 #include "runtime/shared_mapping.hpp"
 
 namespace carom::runtime {
@@ -35,13 +36,7 @@ received_source received;
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-unique_fd make_memory(std::size_t bytes) {
-  unique_fd fd(::memfd_create("carom-item", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) fail("cannot make memory for a large item");
-  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
-    fail("cannot size memory for a large item");
-  return fd;
-}
+unique_fd make_memory(std::size_t bytes) { return make_memfd("carom-item", bytes); }
 
 constexpr int all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 

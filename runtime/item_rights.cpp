@@ -41,7 +41,7 @@ void take_fds(msghdr& header, std::vector<unique_fd>& into) {
     for (std::size_t i = 0; i != count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
-      into.emplace_back(fd);
+      into.push_back(out_of_the_way(unique_fd(fd)));
     }
   }
 }

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
@@ -43,7 +44,7 @@ std::chrono::microseconds to_microseconds(const timeval& time) {
 }  // namespace
 
 unique_fd open_pidfd(pid_t pid) noexcept {
-  return unique_fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  return try_above_stdio(unique_fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))});
 }
 
 int signal_process(int pidfd, int signal) noexcept { return send_signal(pidfd, signal, 0); }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/pidfd.hpp"
 #include "runtime/queue_wait.hpp"
@@ -34,7 +35,7 @@ constexpr std::chrono::seconds most_patience{60};
 constexpr std::int64_t check_every_ns = 1'000'000;
 
 unique_fd make_nudge() {
-  unique_fd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  unique_fd made = try_above_stdio(unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
   if (!made) throw std::system_error(errno, std::system_category(), "eventfd");
   return made;
 }

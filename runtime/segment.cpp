@@ -11,8 +11,11 @@
 #include <carom/errors.hpp>
 #include <cstring>
 #include <new>
+#include <string>
 #include <system_error>
 #include <utility>
+
+#include "runtime/memfd.hpp"
 
 namespace carom::runtime {
 namespace {
@@ -78,9 +81,7 @@ mapping::~mapping() {
 }
 
 unique_fd make_shared_memory(const char* name, std::size_t size) {
-  unique_fd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) fail("cannot make shared memory");
-  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) fail("cannot size shared memory");
+  unique_fd fd = make_memfd(name, size);
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
     fail("cannot seal shared memory");
   return fd;
@@ -169,6 +170,11 @@ void argument_segments::trim() noexcept {
 }
 
 detail::segment_source::block argument_segments::acquire(std::size_t bytes) {
+  // Not later, when it is to be sent: it would wait for ever, as for room.
+  if (!memfd_may_have(round_up(bytes)))
+    throw encoding_error("arguments of " + std::to_string(bytes) +
+                         " bytes cannot be shared with a worker: this process's RLIMIT_FSIZE is "
+                         "less, and holds for shared memory too");
   auto made = std::make_unique<argument_block>();
   made->shared = obtain(bytes, false);
   if (made->shared) {

@@ -60,8 +60,8 @@ constexpr std::array<start_method, 3> get_all_start_methods() noexcept {
 
 /// The program that start_method::spawn runs, instead of this one: opened now, so that later
 /// changes of the file do not matter. Its main must call `carom::init`; functions that it does not
-/// have are unknown_task there. Throws std::system_error if it cannot be opened or run.
-/// Thread-safe.
+/// have are unknown_task there. Throws std::system_error if it cannot be opened or run, and for a
+/// script (#!), which the kernel cannot run by what is open. Thread-safe.
 CAROM_API void set_executable(const std::string& path);
 
 /// False makes start_method::spawn the default, so that nothing runs in a mere copy of this
