@@ -20,6 +20,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/handle_fd.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/own_process.hpp"
@@ -43,12 +44,6 @@ struct death {
   std::uint64_t system_us = 0;
 };
 
-/// A host may have closed its standard descriptors, and the worker gets new ones.
-unique_fd above_stdio(unique_fd fd) {
-  if (!fd || fd.get() > STDERR_FILENO) return fd;
-  return unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-}
-
 /// What the library and careful hosts open is close-on-exec and none of the worker's business: a
 /// sibling's channel kept open here would hide that sibling's end. The memory of locks and their
 /// like hides nothing, and a worker goes on with those that it inherits.
@@ -69,7 +64,7 @@ void close_private_descriptors(std::initializer_list<int> keep) {
 }
 
 void replace_by_null(std::initializer_list<int> standard) {
-  const unique_fd null = above_stdio(unique_fd(::open("/dev/null", O_RDWR | O_CLOEXEC)));
+  const unique_fd null = try_above_stdio(unique_fd(::open("/dev/null", O_RDWR | O_CLOEXEC)));
   if (!null) return;
   for (const int fd : standard) ::dup2(null.get(), fd);
 }
@@ -167,7 +162,7 @@ void tell_death(const unique_fd& to_host, int status) {
   ::prctl(PR_SET_NAME, "carom-guardian");
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t self = ::getpid();
-  const unique_fd mark = above_stdio(open_pidfd(self));
+  const unique_fd mark = try_above_stdio(open_pidfd(self));
   const pid_t worker = ::fork();
   if (worker == 0) {
     // Armed from the guardian's only thread, so it is the guardian's end that it tells of.
@@ -242,10 +237,10 @@ direct_child fork_directly(unique_fd worker_end, child_hooks hooks) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return direct_child(errno);
-  unique_fd ours(ends[0]), theirs = above_stdio(unique_fd(ends[1]));
+  unique_fd ours(ends[0]), theirs = try_above_stdio(unique_fd(ends[1]));
   const pid_t self = ::getpid();
-  unique_fd own_pidfd = above_stdio(open_pidfd(self));
-  worker_end = above_stdio(std::move(worker_end));
+  unique_fd own_pidfd = try_above_stdio(open_pidfd(self));
+  worker_end = try_above_stdio(std::move(worker_end));
   if (!theirs || !own_pidfd || !worker_end) return direct_child(errno);
   const pid_t guardian = ::fork();
   if (guardian < 0) return direct_child(errno);
