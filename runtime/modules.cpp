@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/modules.hpp"
 
-#include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -13,10 +12,7 @@
 #include <atomic>
 #include <carom/errors.hpp>
 #include <cstdio>
-#include <cstdlib>
 #include <deque>
-#include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -50,7 +46,7 @@ struct module {
 };
 
 /// The modules of this process in the order in which they were met; an index stays valid: it
-/// belongs to a build, wherever that is loaded, or to none while it is not.
+/// belongs to a build at a path, wherever that is loaded, or to none while it is not.
 struct module_table {
   std::mutex mutex;
   std::deque<module> known;
@@ -183,7 +179,7 @@ void scan_locked(module_table& t) {
   const auto take_place = [&t](module& one, bool of_same_base) {
     const auto it = std::find_if(t.known.begin(), t.known.end(), [&](const module& known) {
       return !known.loaded && known.info.build_id == one.info.build_id &&
-             (!of_same_base || known.base == one.base);
+             known.info.path == one.info.path && (!of_same_base || known.base == one.base);
     });
     if (it == t.known.end()) return false;
     *it = std::move(one);
@@ -221,35 +217,6 @@ peer_module find_here(const module_info& wanted) {
       ::dlopen(wanted.path.c_str(), RTLD_NOW | RTLD_GLOBAL))
     found = search();
   return found;
-}
-
-std::map<detail::code_pointer, std::string>& names() {
-  static auto* one = new std::map<detail::code_pointer, std::string>;
-  return *one;
-}
-
-std::mutex& names_mutex() {
-  static auto* one = new std::mutex;
-  return *one;
-}
-
-std::string demangle(const char* mangled) {
-  int status = 0;
-  std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
-  return status == 0 && text ? text.get() : mangled;
-}
-
-/// `(anonymous namespace)::f(int (*)(int))` is `(anonymous namespace)::f`.
-std::string without_parameters(const std::string& name) {
-  const std::size_t last = name.rfind(')');
-  if (last == std::string::npos) return name;
-  int depth = 0;
-  for (std::size_t at = last + 1; at-- > 0;) {
-    if (name[at] == ')') ++depth;
-    if (name[at] == '(' && --depth == 0) return at == 0 ? name : name.substr(0, at);
-  }
-  return name;
 }
 
 }  // namespace
@@ -345,8 +312,10 @@ code_ref to_code_ref(code_pointer code) {
 
 code_pointer resolve_code(code_ref ref) {
   const auto& known = peers();
+  const bool is_own = own_ref(ref) == ref;
   // In a process that is nobody's worker, addresses are its own.
-  if (known.empty()) {
+  if (known.empty() || is_own) {
+    if (is_own) ref.module ^= own_ref({}).module;
     auto& t = table();
     std::lock_guard lock(t.mutex);
     scan_locked(t);
@@ -365,48 +334,22 @@ code_pointer resolve_code(code_ref ref) {
                  "library that holds it must be loadable from its path in the worker"});
 }
 
-/// The name of a function that the dynamic linker does not know; empty if there is none. Kept, as
-/// it comes from the file.
-std::string unexported_name(code_pointer function) {
-  static auto* const found = new std::map<code_pointer, std::string>;
-  std::lock_guard lock(names_mutex());
-  if (const auto it = found->find(function); it != found->end()) return it->second;
-  std::string name;
+told_code tell_code(code_pointer code) {
+  const code_ref ref = to_code_ref(code);
+  return {module_at(ref.module).build_id, ref.offset};
+}
+
+code_pointer find_code(const told_code& told) {
   auto& t = table();
-  std::string path;
-  std::uint64_t offset = 0;
-  {
-    std::lock_guard table_lock(t.mutex);
-    if (const auto at = find_locked(t, reinterpret_cast<std::uintptr_t>(function))) {
-      path = t.known[at->module].info.path;
-      offset = at->offset;
-    }
-  }
-  if (const symbol at = find_symbol(path, offset); at.offset == 0 && !at.name.empty())
-    if (!at.name.starts_with("carom::detail::")) name = without_parameters(at.name);
-  if (found->size() < 10'000) found->emplace(function, name);
-  return name;
-}
-
-std::string code_name(code_pointer function, const char* fallback) {
-  {
-    std::lock_guard lock(names_mutex());
-    if (auto it = names().find(function); it != names().end()) return it->second;
-  }
-  ::Dl_info info{};
-  if (::dladdr(reinterpret_cast<void*>(function), &info) && info.dli_sname &&
-      info.dli_saddr == reinterpret_cast<void*>(function)) {
-    std::string name = demangle(info.dli_sname);
-    // The entry of a lambda or function object is carom's own: its type says more.
-    if (!name.starts_with("carom::detail::")) return without_parameters(name);
-  }
-  if (std::string name = unexported_name(function); !name.empty()) return name;
-  return demangle(fallback);
-}
-
-void register_code_name(code_pointer function, std::string name) {
-  std::lock_guard lock(names_mutex());
-  names()[function] = std::move(name);
+  std::lock_guard lock(t.mutex);
+  scan_locked(t);
+  for (const module& m : t.known)
+    if (m.loaded && m.info.build_id == told.build_id && m.contains(m.base + told.offset))
+      return reinterpret_cast<code_pointer>(m.base + told.offset);
+  throw unknown_task(
+      {.task_name = {},
+       .reason = "it is not in this process: both sides must be the same binary, or have loaded "
+                 "the same library, or give the function the same name with register_task"});
 }
 
 }  // namespace carom::detail

@@ -286,8 +286,7 @@ class barrier_state {
   static void run(const packed_call& action) {
     const descriptor_scope in_reach(call_access::descriptors(action));
     blob ignored;
-    reinterpret_cast<task_entry>(call_access::entry(action))(call_access::arguments(action),
-                                                             ignored);
+    call_access::run(action, ignored);
   }
 
   std::uint32_t parties_ = 0;

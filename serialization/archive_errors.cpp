@@ -58,6 +58,8 @@ void rethrow_as_encoding_error(const char* doing) {
     throw;
   } catch (const encoding_error&) {
     throw;
+  } catch (const unknown_task&) {
+    throw;  // a call that this process cannot make
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& cause) {

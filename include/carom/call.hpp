@@ -32,8 +32,10 @@ no_adapter adapter_of(adapter_query<F>, ...);
 
 }  // namespace detail
 
-/// A function and its packed arguments as a value: copyable, serializable between processes made
-/// of the same binaries, printable by its name. Made by `carom::call`. Not synchronized.
+/// A function and its packed arguments as a value: copyable, serializable, printable by its name.
+/// Made by `carom::call`. Not synchronized. Another process understands it if the function has a
+/// name there (`register_task`) and the same type, or lies in a library or program of the same
+/// build that it has loaded; reading it throws unknown_task otherwise.
 class CAROM_API packed_call {
  public:
   packed_call() = default;
@@ -45,10 +47,14 @@ class CAROM_API packed_call {
 
   template <class Archive>
   void save(Archive& ar, unsigned) const {
-    const detail::code_ref entry = detail::to_code_ref(entry_);
-    const detail::code_ref function = detail::to_code_ref(function_ ? function_ : entry_);
-    ar << entry.module << entry.offset << function.module << function.offset << type_name_
-       << arguments_;
+    const std::string name = holds_pointer() ? detail::registered_name(function_) : std::string();
+    const detail::told_code entry = detail::tell_code(entry_);
+    const detail::told_code function = holds_pointer() ? detail::tell_code(function_) : entry;
+    // Where the function lies here is nobody else's business.
+    const std::string arguments =
+        holds_pointer() ? arguments_.substr(detail::code_ref_size) : arguments_;
+    ar << name << entry.build_id << entry.offset << function.build_id << function.offset
+       << type_name_ << arguments;
     const std::uint64_t count = descriptors_ ? descriptors_->size() : 0;
     ar << count;
     if constexpr (requires { ar.put_descriptor(0); }) {
@@ -62,9 +68,10 @@ class CAROM_API packed_call {
   }
   template <class Archive>
   void load(Archive& ar, unsigned) {
-    detail::code_ref entry, function;
-    ar >> entry.module >> entry.offset >> function.module >> function.offset >> type_name_ >>
-        arguments_;
+    std::string name;
+    detail::told_code entry, function;
+    ar >> name >> entry.build_id >> entry.offset >> function.build_id >> function.offset >>
+        type_name_ >> arguments_;
     std::uint64_t count = 0;
     ar >> count;
     descriptors_.reset();
@@ -77,8 +84,7 @@ class CAROM_API packed_call {
         descriptors_->adopt(ticket, ar.get_descriptor());
       }
     }
-    entry_ = detail::resolve_code(entry);
-    function_ = detail::resolve_code(function);
+    find_function(name, entry, function);
     reply_ = nullptr;
   }
   template <class Archive>
@@ -93,6 +99,12 @@ class CAROM_API packed_call {
 
  private:
   friend struct detail::call_access;
+
+  /// Whether the arguments begin with the address of the function.
+  bool holds_pointer() const noexcept { return function_ && function_ != entry_; }
+  void find_function(const std::string& name, const detail::told_code& entry,
+                     const detail::told_code& function);
+
   detail::code_pointer entry_ = nullptr;
   detail::code_pointer function_ = nullptr;
   detail::reply_function reply_ = nullptr;
@@ -124,10 +136,24 @@ struct call_access {
   static const descriptor_list* descriptors(const packed_call& call) noexcept {
     return call.descriptors_.get();
   }
+  /// For the processes that this one feeds.
   static std::span<const std::byte> arguments(const packed_call& call) noexcept {
     return std::as_bytes(std::span(call.arguments_));
   }
+  /// Calls it here. What it returns is packed into `result`.
+  static CAROM_API void run(const packed_call& call, blob& result);
 };
+
+}  // namespace detail
+
+namespace detail {
+
+template <class R, class... Ps>
+inline constexpr bool may_be_task =
+    (std::is_void_v<R> ||
+     (is_serializable_v<R> && !std::is_reference_v<R> && !std::is_pointer_v<R>)) &&
+    (... && (is_serializable_v<travelling_t<Ps>> && !std::is_pointer_v<std::remove_cvref_t<Ps>> &&
+             (!std::is_lvalue_reference_v<Ps> || std::is_const_v<std::remove_reference_t<Ps>>)));
 
 }  // namespace detail
 
@@ -148,10 +174,16 @@ packed_call call(F&& f, As&&... args) {
 }
 
 /// Gives a task a name that does not change between builds: shown in errors and traces, and what
-/// other binaries will know it by. Call it before pools are made; the last name wins. Thread-safe.
+/// other binaries know it by when they read a `packed_call`. Call it before pools are made; the
+/// last name wins. Thread-safe.
 template <class R, class... Ps>
 void register_task(std::string name, R (*f)(Ps...)) {
-  detail::register_code_name(reinterpret_cast<detail::code_pointer>(f), std::move(name));
+  using function = R (*)(Ps...);
+  detail::named_code code{reinterpret_cast<detail::code_pointer>(f), nullptr,
+                          typeid(function).name()};
+  if constexpr (detail::may_be_task<R, Ps...>)
+    code.entry = detail::single_task<function, detail::travelling_t<Ps>...>::type.entry;
+  detail::register_code_name(code, std::move(name));
 }
 
 }  // namespace carom

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/modules.hpp"
 
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <math.h>
 #include <sys/mman.h>
 
 #include <carom/errors.hpp>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
+
+#include "tests/support/c_library.hpp"
 
 namespace carom::tests {
 
@@ -151,42 +147,20 @@ TEST_F(Modules, APeersModulesMayStandInAnotherOrder) {
 
 // --- libraries that come and go ------------------------------------------------------------------
 
-/// A library with one function, which adds a number: all of them look the same from outside.
-class library {
+/// Has one function, which adds a number: all of them look the same from outside.
+class library : public test::c_library {
  public:
-  library(const char* name, int number) {
-    char folder[] = "/tmp/carom-test-XXXXXX";
-    if (!::mkdtemp(folder)) throw std::runtime_error("mkdtemp");
-    folder_ = folder;
-    path_ = folder_ / (std::string(name) + ".so");
-    const std::string source = folder_ / "source.c";
-    std::ofstream(source) << "int task(int x) { return x + " << number << "; }\n";
-    const std::string command = "cc -shared -fPIC -Wl,--build-id -o " + path_ + " " + source;
-    if (std::system(command.c_str()) != 0) throw std::runtime_error("no C compiler");
-  }
-  ~library() {
-    close();
-    std::filesystem::remove_all(folder_);
-  }
+  explicit library(int number)
+      : c_library("int task(int x) { return x + " + std::to_string(number) + "; }") {}
 
   code_pointer open() {
-    handle_ = ::dlopen(path_.c_str(), RTLD_NOW);
-    if (!handle_) throw std::runtime_error(::dlerror());
-    return reinterpret_cast<code_pointer>(::dlsym(handle_, "task"));
+    c_library::open();
+    return reinterpret_cast<code_pointer>(symbol("task"));
   }
-  void close() {
-    if (handle_) ::dlclose(std::exchange(handle_, nullptr));
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::filesystem::path folder_;
-  std::string path_;
-  void* handle_ = nullptr;
 };
 
 TEST_F(Modules, ALibraryInThePlaceOfAnotherIsNotTakenForIt) {
-  library first("first", 1), second("second", 2);
+  library first(1), second(2);
   const code_pointer gone = first.open();
   const code_ref before = detail::to_code_ref(gone);
   EXPECT_EQ(module_at(before.module).path, first.path());
@@ -199,7 +173,7 @@ TEST_F(Modules, ALibraryInThePlaceOfAnotherIsNotTakenForIt) {
 }
 
 TEST_F(Modules, WhatLayInAClosedLibraryIsAnUnknownTask) {
-  library one("one", 5);
+  library one(5);
   const code_pointer gone = one.open();
   const code_ref ref = detail::to_code_ref(gone);
   one.close();
@@ -208,7 +182,7 @@ TEST_F(Modules, WhatLayInAClosedLibraryIsAnUnknownTask) {
 }
 
 TEST_F(Modules, ALibraryThatComesBackKeepsItsNumber) {
-  library one("one", 3), other("other", 4);
+  library one(3), other(4);
   const code_ref ref = detail::to_code_ref(one.open());
   const std::size_t known = module_count();
   for (int i = 0; i < 3; ++i) {
@@ -223,7 +197,7 @@ TEST_F(Modules, ALibraryThatComesBackKeepsItsNumber) {
 }
 
 TEST_F(Modules, ALibraryOfAPeerStaysOpen) {
-  library one("one", 6);
+  library one(6);
   const code_ref ref = detail::to_code_ref(one.open());
   const auto modules = all();
   set_peer_modules(modules);
@@ -236,7 +210,7 @@ TEST_F(Modules, ALibraryOfAPeerStaysOpen) {
 // --- names ---------------------------------------------------------------------------------------
 
 TEST_F(Modules, ARegisteredNameIsTheName) {
-  detail::register_code_name(code(&local_task), "resize image");
+  detail::register_code_name({code(&local_task), nullptr, ""}, "resize image");
   EXPECT_EQ(detail::code_name(code(&local_task), "i"), "resize image");
 }
 

@@ -36,8 +36,7 @@ struct function_codec {
     }
   }
 
-  static constexpr std::size_t fixed_size =
-      is_function_pointer_v<F> ? 2 * sizeof(std::uint64_t) : 0;
+  static constexpr std::size_t fixed_size = is_function_pointer_v<F> ? code_ref_size : 0;
 
   static F unpack_pointer(std::span<const std::byte>& in) requires is_function_pointer_v<F> {
     if (in.size() < fixed_size) throw encoding_error("a task's function is cut short");
