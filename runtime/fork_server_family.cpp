@@ -24,6 +24,13 @@ void kill_without_parent(const worker_record& worker) {
   signal_group(worker.pid, worker.pidfd.get(), SIGKILL, false);
 }
 
+void await_guardians(const worker_table& workers, std::chrono::steady_clock::time_point until) {
+  for (const auto& [id, worker] : workers) {
+    if (worker.kin != kinship::hosts || worker.ended) continue;
+    if (!ends_before(worker.pidfd.get(), until)) kill_without_parent(worker);
+  }
+}
+
 family::family(poller& poll, std::uint64_t children_tag) : poller_(poll) {
   sigset_t children;
   ::sigemptyset(&children);
@@ -117,6 +124,11 @@ std::vector<pid_t> family::children() {
   return found ? *found : children_of(::getpid());
 }
 
+bool family::bears_the_mark_of_the_living(pid_t pid) const {
+  const auto ours = ids_.find(pid_behind(pid, mark_fd));
+  return ours != ids_.end() && !workers_.at(ours->second).ended;
+}
+
 /// Servers of a worker come to us when what started them ends (the keeper is made so), and so do
 /// workers of theirs when a keeper dies. Each holds a pidfd of its host: a worker of ours, or one
 /// of those that came to us so.
@@ -158,6 +170,7 @@ void family::kill_strays(pid_t forker) const {
       const auto leader = ids_.find(::getpgid(pid));
       if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
       if (ids_.contains(pid) || is_below_the_living(pid, host, forker)) continue;
+      if (bears_the_mark_of_the_living(pid)) continue;
       const unique_fd pidfd = open_pidfd(pid);
       if (!pidfd || pid_behind(pid, host_fd) != host) continue;
       signal_process(pidfd.get(), SIGKILL);
@@ -195,21 +208,22 @@ bool family::sweep_once(pid_t forker, int forker_pidfd) {
     if (!hunting || condemned_.contains(child)) continue;
     const auto leader = ids_.find(::getpgid(child));
     if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
-    if (belongs_to_the_living(child, children)) continue;
+    if (bears_the_mark_of_the_living(child) || belongs_to_the_living(child, children)) continue;
     kill_child(child);
     condemned_.insert(child);
   }
   return true;
 }
 
-void family::end_all() {
+void family::end_workers() {
   for (auto& [id, worker] : workers_) {
-    if (worker.kin == kinship::own)
-      ::kill(-worker.pid, SIGKILL);
-    else
-      kill_without_parent(worker);
+    switch (worker.kin) {
+      case kinship::own: ::kill(-worker.pid, SIGKILL); break;
+      case kinship::forkers: signal_group(worker.pid, worker.pidfd.get(), SIGKILL, false); break;
+      case kinship::stranger: kill_without_parent(worker); break;
+      case kinship::hosts: break;
+    }
   }
-  end_children();
 }
 
 }  // namespace carom::runtime

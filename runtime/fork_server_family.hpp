@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <unordered_map>
 #include <unordered_set>
@@ -38,6 +39,10 @@ void kill_without_parent(const worker_record&);
 
 using worker_table = std::unordered_map<std::uint64_t, worker_record>;
 
+/// Waits for the guardians among them, which end by themselves with the host, and kills those that
+/// are not gone by `until`.
+void await_guardians(const worker_table&, std::chrono::steady_clock::time_point until);
+
 /// The workers that keeper or forker looks after, and the children that come to it as a subreaper.
 /// Only a parent signals a group by number, and before it reaps the leader, so no kill ever meets a
 /// reused pid.
@@ -71,8 +76,9 @@ class family {
   /// SIGCHLD came: a child that is no worker may have ended.
   void children_changed();
   /// Once per turn: reaps ended children that are no workers and, after a worker has ended, kills
-  /// those that live, but for members of a living worker's group and for the fork server that a
-  /// living worker has started, with what it looks after. Puts it off when the forker (the
+  /// those that live, but for members of a living worker's group, for what bears its mark (it was
+  /// forked there and has executed no other program), and for the fork server that it has started,
+  /// with what that looks after. Puts it off when the forker (the
   /// keeper's) has ended: its workers are among the children and not yet taken over.
   /// When a stranger has ended, also kills what it had forked into sessions of their own: that has
   /// gone to init, or to a subreaper above us, and is known by the host's pidfd, which it inherited
@@ -81,8 +87,8 @@ class family {
   /// Next sweep kills.
   void hunt() noexcept { sweep_ = hunt_ = true; }
 
-  /// Kills every worker and every child, with all descendants, and returns when no child is left.
-  void end_all();
+  /// Kills every worker but those that have a guardian: groups, and the trees of strangers.
+  void end_workers();
 
  private:
   bool sweep_once(pid_t forker, int forker_pidfd);
@@ -90,6 +96,7 @@ class family {
   bool is_below_the_living(pid_t, pid_t host, pid_t forker) const;
   bool is_own_worker(pid_t) const;
   std::vector<pid_t> children();
+  bool bears_the_mark_of_the_living(pid_t) const;
   bool belongs_to_the_living(pid_t child, const std::vector<pid_t>& children) const;
   void unwatch(worker_record&);
 

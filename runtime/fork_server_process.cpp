@@ -133,12 +133,16 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   worker_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
   constexpr int worker_channel = first_fd;
-  static_assert(host_fd == worker_channel + 1 && host_fd < first_handle_fd);
-  const int release = lift(release_fd, host_fd + 1);
+  static_assert(host_fd == worker_channel + 1 && mark_fd < first_handle_fd);
+  const int release = lift(release_fd, mark_fd + 1);
   if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
   std::vector<int> kept = context.handle_fds;
   kept.insert(kept.end(), {worker_channel, host_fd, release});
   keep_only(std::move(kept));
+  if (unique_fd own = open_pidfd(::getpid()); own.get() == mark_fd)
+    own.release();
+  else if (own)
+    ::dup3(own.get(), mark_fd, O_CLOEXEC);
   if (context.descriptor_limit.rlim_max != 0) ::setrlimit(RLIMIT_NOFILE, &context.descriptor_limit);
   char go = 0;
   ssize_t got;

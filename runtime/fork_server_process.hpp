@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -38,6 +39,13 @@ struct server_context {
 /// Where every server, and every worker of theirs, holds the pidfd of the host: it tells a family
 /// whose an orphan is, and a worker who its logical parent is.
 constexpr int host_fd = STDERR_FILENO + 2;
+/// Worker: its own pidfd. What it forks inherits it, and so is known to be its own when it has
+/// detached itself.
+constexpr int mark_fd = host_fd + 1;
+
+/// How long a server that leaves waits for those that end by themselves.
+constexpr std::chrono::milliseconds guardians_patience{500};
+constexpr std::chrono::milliseconds forkers_patience{2000};
 
 /// Life of the process that `fork_server::start` makes: a keeper, and forks of it that turn forker,
 /// and keeper again. Closes `placed` once it can be told whose it is.

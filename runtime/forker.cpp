@@ -161,6 +161,8 @@ void forker::on(const adopt_request& request, std::vector<unique_fd>& fds) {
 
 void forker::on(const reap_order& order, std::vector<unique_fd>&) { family_.forget(order.id); }
 
+void forker::on(const leave_order&, std::vector<unique_fd>&) { leave(); }
+
 void forker::on(const gone& notice, std::vector<unique_fd>&) { inherited_.erase(notice.id); }
 
 void forker::worker_ready(std::uint64_t id) {
@@ -188,9 +190,15 @@ keeper_seat forker::succeed() {
 }
 
 void forker::leave() {
-  family_.end_all();
+  family_.end_workers();
   // The keeper does the same, but it may be gone as well.
-  for (const auto& [id, worker] : inherited_) kill_without_parent(worker);
+  for (const auto& [id, worker] : inherited_)
+    if (worker.kin == kinship::stranger) kill_without_parent(worker);
+  end_children();
+  await_guardians(inherited_, std::chrono::steady_clock::now() + guardians_patience);
+  const pid_t keeper = has_ended(keeper_pidfd_.get()) ? 0 : ::getppid();
+  kill_sharers(host_fd, keeper);
+  end_children();
   ::_exit(0);
 }
 

@@ -46,6 +46,7 @@ class forker {
   void on(const serialization::adopt_request&, std::vector<unique_fd>& fds);
   void on(const serialization::reap_order&, std::vector<unique_fd>&);
   void on(const serialization::gone&, std::vector<unique_fd>&);
+  void on(const serialization::leave_order&, std::vector<unique_fd>&);
   void worker_ready(std::uint64_t id);
   void release_reported();
   keeper_seat succeed();

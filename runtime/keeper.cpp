@@ -8,8 +8,12 @@
 
 #include <cerrno>
 #include <chrono>
+#include <system_error>
+#include <tuple>
 #include <utility>
 #include <variant>
+
+#include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
 
@@ -68,9 +72,15 @@ forker_seat keeper::serve() {
 }
 
 std::optional<forker_seat> keeper::fork_forker() {
-  auto [ours, theirs] = channel::make_pair();
+  // Without a descriptor to spare there is none now; it is tried again.
   unique_fd own_pidfd = open_pidfd(::getpid());
   if (!own_pidfd) return std::nullopt;
+  channel ours, theirs;
+  try {
+    std::tie(ours, theirs) = channel::make_pair();
+  } catch (const std::system_error&) {
+    return std::nullopt;
+  }
   const pid_t pid = ::fork();
   if (pid < 0) return std::nullopt;
   if (pid == 0) {
@@ -82,12 +92,23 @@ std::optional<forker_seat> keeper::fork_forker() {
     seat.inherited = family_.release();
     return seat;
   }
+  // Its number is free for what names the new one, before anything else can take it.
+  own_pidfd.reset();
+  unique_fd pidfd = open_pidfd(pid);
+  try {
+    poller_.add(pidfd.get(), peer_pidfd_tag);
+    poller_.add(ours.fd(), peer_channel_tag);
+  } catch (const std::system_error&) {
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return std::nullopt;
+  }
   forker_ = pid;
-  forker_pidfd_ = open_pidfd(pid);
+  forker_pidfd_ = std::move(pidfd);
   to_forker_ = outbox{std::move(ours)};
   watches_forker_room_ = false;
-  poller_.add(to_forker_.fd(), peer_channel_tag);
-  poller_.add(forker_pidfd_.get(), peer_pidfd_tag);
+  forker_serves_ = false;
   return std::nullopt;
 }
 
@@ -257,6 +278,7 @@ void keeper::from_forker(const signalled& report, std::vector<unique_fd>&) {
 
 void keeper::from_forker(const forker_ready&, std::vector<unique_fd>&) {
   boots_failed_ = 0;
+  forker_serves_ = true;
   context_.preload_report.reset();
 }
 
@@ -290,13 +312,25 @@ void keeper::forget_reported() {
 }
 
 void keeper::leave() {
+  const auto now = std::chrono::steady_clock::now();
+  // While the forker is there it ends what is left if this process is killed here: it goes last.
+  if (forker_ != 0 && forker_serves_) {
+    to_forker_.push(leave_order{});
+    to_forker_.flush();
+  }
+  family_.end_workers();
+  await_guardians(family_.workers(), now + guardians_patience);
   if (forker_ != 0) {
+    if (forker_serves_) ends_before(forker_pidfd_.get(), now + forkers_patience);
     ::kill(forker_, SIGKILL);
     while (::waitpid(forker_, nullptr, 0) < 0 && errno == EINTR) {
     }
     family_.take_over_from_forker();
+    family_.end_workers();
   }
-  family_.end_all();
+  end_children();
+  // What was detached when a server died has gone to others.
+  kill_sharers(host_fd, 0);
   ::_exit(0);
 }
 

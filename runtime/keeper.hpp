@@ -72,6 +72,8 @@ class keeper {
   /// False from a keeper's death until the host says what is still unanswered.
   bool accepts_ = true;
   bool forker_gone_ = false;
+  /// It has booted, and reads what it is told.
+  bool forker_serves_ = false;
   int boots_failed_ = 0;
   pid_t forker_ = 0;
   unique_fd forker_pidfd_;

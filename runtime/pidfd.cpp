@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "runtime/above_stdio.hpp"
@@ -66,6 +67,17 @@ bool has_ended(int pidfd) noexcept {
   do ready = ::poll(&entry, 1, 0);
   while (ready < 0 && errno == EINTR);
   return ready > 0;
+}
+
+bool ends_before(int pidfd, std::chrono::steady_clock::time_point until) noexcept {
+  using std::chrono::milliseconds;
+  pollfd entry{pidfd, POLLIN, 0};
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(until - std::chrono::steady_clock::now());
+    const int ready = ::poll(&entry, 1, static_cast<int>(std::max(left, milliseconds{0}).count()));
+    if (ready > 0) return true;
+    if (ready == 0 || errno != EINTR) return false;
+  }
 }
 
 std::optional<exit_info> peek_child(pid_t pid) noexcept {

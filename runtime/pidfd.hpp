@@ -40,6 +40,9 @@ int signal_group(pid_t leader, int pidfd, int signal, bool is_parent) noexcept;
 /// True once the process has ended, reaped or not.
 bool has_ended(int pidfd) noexcept;
 
+/// The same, after waiting for it until then.
+bool ends_before(int pidfd, std::chrono::steady_clock::time_point until) noexcept;
+
 /// The exit of an own child, which stays a zombie: what a crash of ours before `reap_child` loses,
 /// the next parent sees. Empty while it runs.
 std::optional<exit_info> peek_child(pid_t) noexcept;

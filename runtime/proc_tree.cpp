@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -165,19 +166,40 @@ std::vector<pid_t> holders_of(pid_t named, int fd) {
   return found;
 }
 
-void kill_holders(pid_t named, int fd) {
+namespace {
+
+/// SIGKILLs each process but this one that `is_meant` twice, the second time with its pidfd open.
+template <class Predicate>
+void kill_each(Predicate is_meant) {
   std::unordered_set<pid_t> killed;
   // One that forks while it is killed leaves children that the next look finds.
   for (bool more = true; std::exchange(more, false);) {
-    for (const pid_t pid : holders_of(named, fd)) {
-      if (pid == ::getpid() || killed.contains(pid)) continue;
+    each_number_in("/proc", [&](pid_t pid) {
+      if (pid == ::getpid() || killed.contains(pid) || !is_meant(pid)) return;
       const unique_fd pidfd = open_pidfd(pid);
-      if (!pidfd || pid_behind(pid, fd) != named) continue;
+      if (!pidfd || !is_meant(pid)) return;
       signal_process(pidfd.get(), SIGKILL);
       killed.insert(pid);
       more = true;
-    }
+    });
   }
+}
+
+}  // namespace
+
+void kill_holders(pid_t named, int fd) {
+  kill_each([&](pid_t pid) { return pid_behind(pid, fd) == named; });
+}
+
+void kill_sharers(int fd, pid_t spared) {
+  const pid_t named = pid_behind(::getpid(), fd);
+  kill_each([&](pid_t pid) {
+    // The one it names may have it too, if it has just handed it over.
+    if (pid == spared || pid == named) return false;
+    constexpr int of_files = 0;  // KCMP_FILE
+    return ::syscall(SYS_kcmp, ::getpid(), pid, of_files, fd, fd) == 0 ||
+           (named > 0 && pid_behind(pid, fd) == named);
+  });
 }
 
 int count_threads() noexcept try {
@@ -205,9 +227,13 @@ void end_children() {
 
 void kill_tree(pid_t root, int root_pidfd) {
   using clock = std::chrono::steady_clock;
+  struct member {
+    pid_t pid;
+    int pidfd;
+    bool ended = false;
+  };
   std::unordered_map<pid_t, unique_fd> descendants;
-  // Told to stop, and not yet seen at rest with all its children known.
-  std::vector<std::pair<pid_t, int>> open_cases{{root, root_pidfd}};
+  std::vector<member> members{{root, root_pidfd}};
   signal_process(root_pidfd, SIGSTOP);
   const auto stop_children_of = [&](pid_t parent, int parent_pidfd) {
     for (const pid_t pid : children_of(parent)) {
@@ -219,30 +245,41 @@ void kill_tree(pid_t root, int root_pidfd) {
       const auto entry = proc_entry::read(pid);
       if (!entry || entry->parent != parent || signal_process(parent_pidfd, 0) != 0) continue;
       signal_process(pidfd.get(), SIGSTOP);
-      open_cases.emplace_back(pid, pidfd.get());
+      members.push_back({pid, pidfd.get()});
       descendants.emplace(pid, std::move(pidfd));
     }
   };
   auto last_progress = clock::now();
-  while (!open_cases.empty()) {
+  std::vector<pid_t> restless_before;
+  // Others may kill what we have stopped: its children then go to a subreaper which may have been
+  // looked at already. Only a look at all of them in which none is new and none ends has seen all.
+  for (bool all_seen = false; !all_seen;) {
     auto patience = clock::duration::zero();
-    const auto cases = std::exchange(open_cases, {});
-    for (const auto& [pid, pidfd] : cases) {
+    std::vector<pid_t> restless;
+    bool changed = false;
+    for (std::size_t i = 0; i != members.size(); ++i) {
+      const auto [pid, pidfd, ended] = members[i];
+      if (ended) continue;
       // A fork that was under way when its process was told to stop still completes: only a look
       // after it has come to rest shows all there will ever be.
       const char state = restlessness(pid);
+      const std::size_t known = members.size();
       stop_children_of(pid, pidfd);
+      changed = changed || members.size() != known;
       if (state == 'T') continue;
-      open_cases.emplace_back(pid, pidfd);
+      restless.push_back(pid);
       patience = std::max<clock::duration>(
           patience, state == 'R' ? clock::duration{patience_with_running} : patience_with_waiting);
     }
-    if (open_cases != cases) {
+    for (member& each : members)
+      if (!each.ended && has_ended(each.pidfd)) changed = each.ended = true;
+    all_seen = !changed && restless.empty();
+    if (changed || restless != restless_before)
       last_progress = clock::now();
-    } else {
-      if (clock::now() - last_progress >= patience) break;
-      ::usleep(200);
-    }
+    else if (!all_seen && clock::now() - last_progress >= patience)
+      break;
+    if (!restless.empty()) ::usleep(200);
+    restless_before = std::move(restless);
   }
   signal_process(root_pidfd, SIGKILL);
   for (const auto& [pid, pidfd] : descendants) signal_process(pidfd.get(), SIGKILL);

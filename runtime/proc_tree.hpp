@@ -40,6 +40,11 @@ std::vector<pid_t> holders_of(pid_t named, int fd);
 /// SIGKILLs those, and what they fork meanwhile.
 void kill_holders(pid_t named, int fd);
 
+/// SIGKILLs all others that share the open file behind descriptor `fd` of this process, under the
+/// same number, as its copies do; but not `spared`, nor the process that it names where it is a
+/// pidfd.
+void kill_sharers(int fd, pid_t spared);
+
 /// Number of threads of this process; 0 where /proc does not tell.
 int count_threads() noexcept;
 
@@ -51,9 +56,9 @@ void kill_child(pid_t) noexcept;
 void end_children();
 
 /// SIGKILLs a process and all its descendants, those in other groups and sessions too: first stops
-/// each so that none forks away, until a look finds no new one. For processes that are not our
-/// children; signals by pidfd only, so a reused number is never hit. Misses what had detached
-/// before (see PR_SET_CHILD_SUBREAPER). Waits a moment for what cannot be stopped at once.
+/// each so that none forks away, until a look at all of them finds no new one. For processes that
+/// are not our children; signals by pidfd only, so a reused number is never hit. Misses what had
+/// detached before (see PR_SET_CHILD_SUBREAPER). Waits a moment for what cannot be stopped at once.
 void kill_tree(pid_t root, int root_pidfd);
 
 }  // namespace carom::runtime

@@ -26,6 +26,7 @@ auto fields(exited& m) {
 auto fields(signalled& m) { return std::tie(m.sequence); }
 auto fields(servers& m) { return std::tie(m.epoch, m.keeper, m.forker); }
 auto fields(forker_ready&) { return std::tuple<>{}; }
+auto fields(leave_order&) { return std::tuple<>{}; }
 
 constexpr std::int32_t highest_signal = 64;
 

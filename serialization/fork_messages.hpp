@@ -99,9 +99,14 @@ struct forker_ready {
   bool operator==(const forker_ready&) const = default;
 };
 
+/// Keeper → forker: the host needs neither any more; everything is to end.
+struct leave_order {
+  bool operator==(const leave_order&) const = default;
+};
+
 using fork_message =
     std::variant<fork_request, signal_request, adopt_request, resume, reap_order, gone, forked,
-                 fork_failed, exited, signalled, servers, forker_ready>;
+                 fork_failed, exited, signalled, servers, forker_ready, leave_order>;
 
 /// An encoded message.
 struct fork_frame {

@@ -144,11 +144,14 @@ const helper_program preloads(
       auto servers = servers_of_host(::getpid());
       ::kill(servers.keeper, SIGKILL);
       if (memory_of_process(carom::get_context()) != "preloaded") return 6;
-      if (!eventually([&] { return servers_of_host(::getpid()).keeper == servers.forker; }))
+      const pid_t successor = servers.forker;
+      if (!eventually([&] {
+            servers = servers_of_host(::getpid());
+            return servers.keeper == successor && servers.forker != 0;
+          }))
         return 7;
       if (board::get(2) != 1) return 8;
       // The next forker inherits it as well.
-      servers = servers_of_host(::getpid());
       ::kill(servers.forker, SIGKILL);
       if (memory_of_process(carom::get_context()) != "preloaded") return 9;
       if (board::get(2) != 1) return 10;

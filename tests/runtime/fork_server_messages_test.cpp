@@ -19,7 +19,8 @@ const std::vector<fork_message> samples{fork_request{7},
                                         exited{12, 13, -1, true, 14, 15, 16},
                                         signalled{17},
                                         servers{18, 19, 20},
-                                        forker_ready{}};
+                                        forker_ready{},
+                                        leave_order{}};
 
 TEST(ForkMessages, ComeBackAsTheyWere) {
   EXPECT_EQ(samples.size(), std::variant_size_v<fork_message>);

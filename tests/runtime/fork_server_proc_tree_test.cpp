@@ -61,6 +61,45 @@ TEST_F(ProcTree, KillsATreeThatKeepsGrowing) {
   EXPECT_TRUE(wait_until_childless(10s));
 }
 
+TEST_F(ProcTree, KillsATreeOfWhichOthersKillThePartsAtTheSameTime) {
+  for (int trial = 0; trial != 400; ++trial) {
+    int report[2];
+    ASSERT_EQ(::pipe(report), 0);
+    const pid_t root = ::fork();
+    if (root == 0) {
+      ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+      const pid_t between = ::fork();
+      if (between == 0) {
+        const pid_t leaf = ::fork();
+        if (leaf == 0) {
+          ::setsid();
+          for (;;) ::pause();
+        }
+        const pid_t told[] = {::getpid(), leaf};
+        if (::write(report[1], told, sizeof told) != sizeof told) ::_exit(1);
+      }
+      for (;;) ::pause();
+    }
+    const unique_fd pidfd = open_pidfd(root);
+    pid_t told[2] = {};
+    ASSERT_EQ(::read(report[0], told, sizeof told), static_cast<ssize_t>(sizeof told));
+    ::close(report[0]);
+    ::close(report[1]);
+    const unique_fd leaf = open_pidfd(told[1]);
+    // Like keeper, guardian and worker that see the end of a host at the same moment.
+    std::thread other{[between = told[0], trial] {
+      for (volatile int spins = trial * 50; spins > 0;) spins = spins - 1;
+      ::kill(between, SIGKILL);
+    }};
+    kill_tree(root, pidfd.get());
+    other.join();
+    EXPECT_TRUE(ends(told[1])) << trial;
+    if (HasFailure()) signal_process(leaf.get(), SIGKILL);
+    EXPECT_TRUE(wait_until_childless(10s));
+    if (HasFailure()) return;
+  }
+}
+
 TEST_F(ProcTree, ADeadRootIsNoLicenceToKill) {
   const pid_t root = ::fork();
   if (root == 0) ::_exit(0);

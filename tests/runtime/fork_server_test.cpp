@@ -102,9 +102,9 @@ TEST_F(ForkServer, WorkersStartClean) {
   const auto second = forked_one();
   for (const auto id : {first, second}) {
     tell(to(id), "describe");
-    // Standard descriptors, the channel, and the host's pidfd.
+    // Standard descriptors, the channel, the host's pidfd and its own.
     EXPECT_EQ(answer_of(to(id)),
-              "stdin=/dev/null name=carom-worker leader=1 fds=5 special_signals=0");
+              "stdin=/dev/null name=carom-worker leader=1 fds=6 special_signals=0");
   }
 }
 
