@@ -138,7 +138,9 @@ void supervisor::not_started(std::uint64_t id, int error, const std::string& why
              "pool '{}' cannot start a worker: {}{}", options_.name, why,
              starved ? "; it is tried again" : "");
   if (error == ESRCH)
-    fail_pool("keeper and fork server are gone both: no worker can be made in this process");
+    fail_pool(
+        "keeper and fork server are gone both, or this program has closed their descriptor: no "
+        "worker can be made in this process");
   else if (gives_up)
     fail_pool(why);
   else

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -31,5 +32,21 @@ inline unique_fd above_stdio(unique_fd fd) {
   if (!lifted) throw std::system_error(errno, std::system_category(), "duplicating a descriptor");
   return lifted;
 }
+
+/// While it lives, what somebody else opens gets no number of a closed standard descriptor.
+class standard_numbers_taken {
+ public:
+  standard_numbers_taken() noexcept {
+    for (unique_fd& each : taken_) {
+      each.reset(::open("/", O_PATH | O_CLOEXEC));
+      if (each.get() <= STDERR_FILENO) continue;
+      each.reset();
+      break;
+    }
+  }
+
+ private:
+  std::array<unique_fd, STDERR_FILENO + 1> taken_;
+};
 
 }  // namespace carom::runtime

@@ -194,7 +194,9 @@ void init(int, char**) {
   }
   open_own_executable();
   auto& state = process_state::instance();
-  {
+  // Without /proc there will be no pool and no process; they say so, and who has none need not
+  // know.
+  if (count_threads() != 0) {
     std::lock_guard lock(state.mutex);
     state.start_fork_server();
   }

@@ -5,10 +5,16 @@
 #include <carom/cpu_count.hpp>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 
+#include "runtime/cpu_quota.hpp"
+
 namespace carom {
+
+using runtime::cgroup_version;
+
 namespace {
 
 int affinity() {
@@ -18,24 +24,30 @@ int affinity() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
-/// The tightest `cpu.max` from this process's cgroup (version 2) up to the root.
+/// Empty where there is none.
+std::string content(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+double cpus_of(cgroup_version version, const std::string& directory) {
+  if (version == cgroup_version::v2) return runtime::cpus_of_max(content(directory + "/cpu.max"));
+  return runtime::cpus_of_cfs(content(directory + "/cpu.cfs_quota_us"),
+                              content(directory + "/cpu.cfs_period_us"));
+}
+
+/// The tightest limit from this process's cgroups up to their roots.
 double quota() {
-  std::string path;
-  {
-    std::ifstream own("/proc/self/cgroup");
-    for (std::string line; std::getline(own, line);)
-      if (line.starts_with("0::")) path = line.substr(3);
-  }
+  const std::string cgroup = content("/proc/self/cgroup");
+  const std::string mounts = content("/proc/self/mountinfo");
   double least = HUGE_VAL;
-  for (;;) {
-    std::ifstream file("/sys/fs/cgroup" + path + "/cpu.max");
-    std::string most;
-    double period = 0;
-    if (file >> most >> period && most != "max" && period > 0)
-      least = std::min(least, std::stod(most) / period);
-    const auto slash = path.rfind('/');
-    if (path.empty() || slash == std::string::npos) break;
-    path.resize(slash);
+  for (const auto version : {cgroup_version::v1, cgroup_version::v2}) {
+    auto at = runtime::find_cpu_cgroup(version, cgroup, mounts);
+    if (!at) continue;
+    for (std::string& below = at->below;; below.resize(below.rfind('/'))) {
+      least = std::min(least, cpus_of(version, at->mount + below));
+      if (below.find('/') == std::string::npos) break;
+    }
   }
   return least;
 }

@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -22,6 +20,7 @@
 
 #include "runtime/above_stdio.hpp"
 #include "runtime/handle_fd.hpp"
+#include "runtime/inherited_output.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/own_process.hpp"
 #include "runtime/proc_tree.hpp"
@@ -93,9 +92,7 @@ void reset_signals() {
   ::setpgid(0, 0);
   leave_loop_thread();
   ::prctl(PR_SET_NAME, "carom-worker");
-  // What the host had not flushed is the host's to write.
-  ::__fpurge(stdout);
-  ::__fpurge(stderr);
+  drop_inherited_output();
   close_private_descriptors({worker_end.get(), host_pidfd.get(), mark});
   own_process::set_parent_pidfd(host, host_pidfd.release());
   replace_by_null({STDIN_FILENO});

@@ -2,7 +2,9 @@
 #include "runtime/fork_server.hpp"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <carom/detail/exception_codec.hpp>
@@ -19,6 +21,7 @@
 #include <utility>
 #include <variant>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/fork_server_process.hpp"
 #include "runtime/proc_tree.hpp"
 #include "runtime/worker_identity.hpp"
@@ -36,7 +39,13 @@ constexpr int threads_of_the_runtime = 0;
 #endif
 
 void refuse_threads() {
-  const int threads = count_threads() - threads_of_the_runtime;
+  const int counted = count_threads();
+  if (counted == 0)
+    throw start_method_error(
+        "carom: the fork server cannot start, because /proc is not mounted here, or not to be "
+        "read: nothing else tells whether this process has threads, and what its workers leave "
+        "behind");
+  const int threads = counted - threads_of_the_runtime;
   if (threads <= 1) return;
   throw start_method_error("carom: the fork server cannot start, because this process has " +
                            std::to_string(threads) +
@@ -55,7 +64,8 @@ std::pair<unique_fd, unique_fd> make_pipe() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     throw std::system_error(errno, std::system_category(), "pipe2");
-  return {unique_fd{ends[0]}, unique_fd{ends[1]}};
+  unique_fd first{ends[0]}, second{ends[1]};
+  return {above_stdio(std::move(first)), above_stdio(std::move(second))};
 }
 
 /// False at the end, or when it breaks off.
@@ -73,10 +83,27 @@ bool read_fully(int fd, void* into, std::size_t size) {
 
 unique_fd open_own_pidfd() {
   unique_fd opened = open_pidfd(::getpid());
-  unique_fd above_stdio{opened ? ::fcntl(opened.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1};
-  if (!above_stdio) throw std::system_error(errno, std::system_category(), "pidfd_open");
-  return above_stdio;
+  if (!opened) throw std::system_error(errno, std::system_category(), "pidfd_open");
+  return opened;
 }
+
+/// While it lives, orphans of this process's children are not given to it: the keeper is nobody's
+/// whom a wait of the host should see. Where the host is process 1 they are all the same.
+class no_reaping {
+ public:
+  no_reaping() noexcept {
+    if (::prctl(PR_GET_CHILD_SUBREAPER, &was_) != 0) was_ = 0;
+    if (was_ != 0) ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+  }
+  no_reaping(const no_reaping&) = delete;
+  no_reaping& operator=(const no_reaping&) = delete;
+  ~no_reaping() {
+    if (was_ != 0) ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  }
+
+ private:
+  int was_ = 0;
+};
 
 /// The keeper's parent ends as soon as the keeper can be told to be ours: the keeper is then a
 /// child of init, or of the fork server that has made this process, and no wait of the host ever
@@ -117,16 +144,39 @@ std::unique_ptr<fork_server> fork_server::start(child_hooks hooks) {
   context.control = std::move(server_end);
   unique_fd report;
   if (hooks.preload != nullptr) std::tie(report, context.preload_report) = make_pipe();
-  fork_keeper(std::move(context));
+  {
+    const no_reaping ours_alone;
+    fork_keeper(std::move(context));
+  }
   std::unique_ptr<fork_server> server{new fork_server(std::move(host_end))};
   server->meet_keeper();
   if (report) server->await_preload(report.get());
   return server;
 }
 
-fork_server::fork_server(channel control) : outbox_(std::move(control)), owner_(::getpid()) {}
+fork_server::fork_server(channel control) : outbox_(std::move(control)), owner_(::getpid()) {
+  struct stat status {};
+  if (::fstat(outbox_.fd(), &status) != 0)
+    throw std::system_error(errno, std::system_category(), "fstat");
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+}
+
+bool fork_server::intact() const noexcept {
+  struct stat status {};
+  return ::fstat(outbox_.fd(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
+}
+
+void fork_server::abandon(events& to) {
+  (void)outbox_.socket().release().release();
+  lose_contact(to);
+}
 
 fork_server::~fork_server() {
+  if (!intact()) {
+    (void)outbox_.socket().release().release();  // the number is somebody else's now
+    return;
+  }
   // Ends the connection for every copy of it, where closing would leave it to the last; a copy only
   // closes.
   if (owner_ == ::getpid()) ::shutdown(outbox_.fd(), SHUT_WR);
@@ -160,6 +210,10 @@ void fork_server::await_preload(int report) {
   } catch (const std::exception& e) {
     std::throw_with_nested(start_method_error(
         std::string("carom: the function of set_forkserver_preload threw: ") + e.what()));
+  } catch (...) {
+    std::throw_with_nested(
+        start_method_error("carom: the function of set_forkserver_preload threw what is no "
+                           "std::exception"));
   }
 }
 

@@ -104,7 +104,17 @@ class fork_server {
   bool wants_write() const noexcept {
     return !outbox_.empty() || (!unsent_.empty() && under_way_ < max_under_way);
   }
+  /// The kernel was short of something: no event tells when to call `flush` again.
+  bool starved() const noexcept { return outbox_.starved(); }
   bool contact_lost() const noexcept { return lost_; }
+
+  /// False where this process has closed the descriptor behind the fork server's back, as
+  /// closefrom(3) does; its number may be anybody's. Then nothing but `disown`, `abandon` and the
+  /// destructor may be called.
+  bool intact() const noexcept;
+  /// Contact is lost, with all that `lost_contact` promises; to be called where it is not intact.
+  /// The number of its descriptor is neither closed nor used.
+  void abandon(events&);
 
   /// The newest known; for tests and the trace tool.
   pid_t keeper_pid() const noexcept { return keeper_; }
@@ -142,6 +152,8 @@ class fork_server {
   void lose_contact(events&);
 
   outbox outbox_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
   pid_t owner_;
   pid_t keeper_ = 0;
   pid_t forker_ = 0;

@@ -151,8 +151,9 @@ bool family::is_below_the_living(pid_t child, pid_t host, pid_t forker) const {
     const auto entry = proc_entry::read(child);
     if (!entry) return true;  // it is gone
     child = entry->parent;
-    if (child <= 1) return false;
+    // The host may be process 1, as in a container.
     if (child == host || child == forker || child == ::getpid()) return true;
+    if (child <= 1) return false;
     if (const auto ours = ids_.find(child); ours != ids_.end())
       return !workers_.at(ours->second).ended;
   }

@@ -7,6 +7,7 @@
 
 #include "runtime/direct_fork.hpp"
 #include "runtime/executable.hpp"
+#include "runtime/fork_server_process.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
 #include "runtime/proc_tree.hpp"
@@ -26,6 +27,7 @@ struct host_runtime::impl final : fork_server::events {
   std::unordered_map<std::uint64_t, worker_events*> listeners;
   std::unordered_map<std::uint64_t, direct_child> direct;
   std::unique_ptr<loop::timer> linger_timer;
+  std::unique_ptr<loop::timer> retry_timer;
 
   void watch_server() {
     if (!server) return;
@@ -39,13 +41,38 @@ struct host_runtime::impl final : fork_server::events {
   void watch_writable() {
     if (!server->wants_write()) {
       writable.reset();
+    } else if (server->starved()) {
+      // It can be written to, says the kernel, and then it cannot: the loop would spin.
+      writable.reset();
+      if (!retry_timer)
+        retry_timer = events_loop.make_timer([this] {
+          if (!server_is_usable()) return;
+          server->flush();
+          watch_writable();
+        });
+      retry_timer->arm(std::chrono::milliseconds(retry_ms));
     } else if (!writable) {
       writable = events_loop.on_writable(server->fd(), [this] {
         server->flush();
         // Not from inside the watch's own call.
-        if (!server->wants_write()) events_loop.post([this] { watch_writable(); });
+        if (!server->wants_write() || server->starved())
+          events_loop.post([this] { watch_writable(); });
       });
     }
+  }
+
+  /// Whether workers can be forked there. Not where this program has closed the descriptor: nothing
+  /// may be sent to what has its number now.
+  bool server_is_usable() {
+    if (!server || server->contact_lost()) return false;
+    if (server->intact()) return true;
+    // Not from inside of a watch's own call.
+    events_loop.post([this] {
+      readable.reset();
+      writable.reset();
+      if (!server->contact_lost()) server->abandon(*this);
+    });
+    return false;
   }
 
   worker_events* listener(std::uint64_t id) {
@@ -63,8 +90,13 @@ struct host_runtime::impl final : fork_server::events {
     if (auto* to = listener(id)) to->exited(id, info);
   }
   void lost_contact() override {
-    log()->error(
-        "keeper and fork server are both gone; no worker can be made until the program restarts");
+    if (server->fd() < 0)
+      log()->error(
+          "the descriptor of the fork server was closed by this program, as closefrom(3) does; no "
+          "worker can be made while it has pools or processes");
+    else
+      log()->error(
+          "keeper and fork server are both gone; no worker can be made until the program restarts");
     std::vector<std::uint64_t> ids;
     for (const auto& [id, to] : listeners)
       if (!direct.contains(id)) ids.push_back(id);
@@ -110,7 +142,8 @@ std::shared_ptr<host_runtime> host_runtime::acquire(start_method method) {
       state.start_fork_server();
     } catch (const start_method_error&) {
       // A direct fork does without; its workers then learn of the host's end by their channels.
-      if (method != start_method::fork) throw;
+      // Only /proc tells what they leave behind.
+      if (method != start_method::fork || count_threads() == 0) throw;
     }
   }
   if (!found) {
@@ -136,6 +169,7 @@ std::shared_ptr<host_runtime> host_runtime::acquire_loop() {
 }
 
 host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
+  process_state::instance().drop_closed_server();
   impl_->server = process_state::instance().server.get();
   impl_->watch_server();
   const signals_held_back from_the_loop;
@@ -173,7 +207,7 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
                                worker_events& to) {
   impl_->listeners[id] = &to;
   if (method != start_method::fork) {
-    if (!impl_->server || impl_->server->contact_lost()) {
+    if (!impl_->server_is_usable()) {
       // Not from inside of this call: the caller is in the middle of something.
       impl_->events_loop.post([shared = impl_, id] { shared->fork_failed(id, ESRCH); });
       return;
@@ -192,7 +226,7 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
   unique_fd for_listener = child.duplicate_pidfd();
   const pid_t pid = child.pid();
   try {
-    if (impl_->server) {
+    if (impl_->server_is_usable()) {
       impl_->server->adopt(id, child.guardian(), child.pidfd());
       impl_->watch_writable();
     }
@@ -238,7 +272,7 @@ void host_runtime::end_lingering() {
 void host_runtime::signal_group(std::uint64_t id, int signal) {
   if (auto it = impl_->direct.find(id); it != impl_->direct.end()) {
     it->second.signal_group(signal);
-  } else if (impl_->server) {
+  } else if (impl_->server_is_usable()) {
     impl_->server->signal_group(id, signal);
     impl_->watch_writable();
   }

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/above_stdio.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/loop_thread.hpp"
 
@@ -165,7 +166,12 @@ std::shared_ptr<watched_descriptor> loop::impl::find(int fd) {
   return found;
 }
 
-loop::loop() : impl_(std::make_unique<impl>()) {}
+loop::loop() {
+  const standard_numbers_taken by_us;
+  impl_ = std::make_unique<impl>();
+  // Asio opens what it waits with for the first timer.
+  const asio::steady_timer first(impl_->io);
+}
 loop::~loop() = default;
 
 void loop::run() {

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <carom/errors.hpp>
+#include <exception>
+#include <string>
 
 #include "runtime/child_main.hpp"
 #include "runtime/child_process.hpp"
@@ -39,11 +42,27 @@ process_state& process_state::instance() {
 }
 
 void process_state::start_fork_server() {
+  drop_closed_server();
   if (server && !server->contact_lost()) return;
   scan_modules();
   const std::size_t known = module_count();
-  server = fork_server::start(current_child_hooks());
+  try {
+    server = fork_server::start(current_child_hooks());
+  } catch (const start_method_error& e) {
+    if (!server_closed) throw;
+    std::throw_with_nested(start_method_error(
+        std::string("carom: the descriptor of the fork server was closed by this program, as "
+                    "closefrom(3) does, and no new one can start: ") +
+        e.what()));
+  }
   server_modules = known;
+  server_closed = false;
+}
+
+void process_state::drop_closed_server() noexcept {
+  if (!server || !runtime.expired() || server->intact()) return;
+  server.reset();
+  server_closed = true;
 }
 
 void set_worker_hooks(child_hooks hooks) { registered_worker_hooks() = hooks; }

@@ -20,9 +20,13 @@ struct process_state {
 
   /// Starts the fork server if there is none. Throws start_method_error.
   void start_fork_server();
+  /// Forgets one whose descriptor this program has closed. Not while a runtime uses it.
+  void drop_closed_server() noexcept;
 
   std::mutex mutex;
   std::unique_ptr<fork_server> server;
+  /// Whether this program has closed the descriptor of the last one.
+  bool server_closed = false;
   /// So many modules were known when it started: it and its workers know the same.
   std::size_t server_modules = 0;
   std::weak_ptr<host_runtime> runtime;

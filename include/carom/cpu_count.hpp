@@ -5,7 +5,8 @@
 
 namespace carom {
 
-/// How many CPUs this process may use: its affinity mask and its cgroup's quota, at least 1
+/// How many CPUs this process may use: its affinity mask and the quota of its cgroups
+/// (version 1 or 2), at least 1
 /// (billiard: cpu_count, which counts the machine's).
 CAROM_API int cpu_count();
 

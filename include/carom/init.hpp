@@ -10,6 +10,12 @@ namespace carom {
 /// copies of the process as it is at this moment. Calling it again does nothing. In a process that
 /// start_method::spawn has made it never returns: it runs what that process is for. At the end of
 /// main, or `exit`, it sees to what `process` and `at_exit` promise.
+///
+/// Drop privileges before it (setuid, capabilities, chroot): tasks run with those that the process
+/// has here. Without /proc it starts nothing, and pools and processes throw start_method_error. The
+/// fork server is no child that a wait sees, unless this process is process 1. If this program
+/// closes its descriptors later, as closefrom(3) does, the next pool or process starts another one.
+///
 /// Throws start_method_error if the process has more than one thread, or with what the function of
 /// `set_forkserver_preload` threw as nested exception; std::system_error if processes cannot be
 /// made (billiard: freeze_support).

@@ -12,6 +12,20 @@
 #include "tests/process/support.hpp"
 #include "tests/process/workshop.hpp"
 
+namespace preloading {
+
+struct error_number {
+  int value = 0;
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& value;
+  }
+};
+
+}  // namespace preloading
+
+CAROM_EXCEPTION(preloading::error_number);
+
 namespace {
 
 using namespace carom::test;
@@ -205,6 +219,25 @@ const helper_program preload_throws(
     },
     helper_program::init::missing);
 
+const helper_program preload_throws_a_number(
+    "preload_throws_a_number",
+    [](const helper_program::arguments&) {
+      carom::set_forkserver_preload(+[] { throw preloading::error_number{7}; });
+      try {
+        carom::init(0, nullptr);
+      } catch (const start_method_error& e) {
+        try {
+          std::rethrow_if_nested(e);
+        } catch (const preloading::error_number& number) {
+          return number.value == 7 ? 0 : 1;
+        }
+      } catch (...) {
+        return 2;
+      }
+      return 3;
+    },
+    helper_program::init::missing);
+
 const helper_program preload_ends_its_process(
     "preload_ends_its_process",
     [](const helper_program::arguments&) {
@@ -326,6 +359,9 @@ TEST_F(Parity, Context_preload_runs_again_in_a_forker_that_inherits_nothing) {
   EXPECT_EQ(result_of(preloads_again), 0);
 }
 TEST_F(Parity, Context_preload_that_throws) { EXPECT_EQ(result_of(preload_throws), 0); }
+TEST_F(Parity, Context_preload_that_throws_no_exception) {
+  EXPECT_EQ(result_of(preload_throws_a_number), 0);
+}
 TEST_F(Parity, Context_preload_that_ends_its_process) {
   EXPECT_EQ(result_of(preload_ends_its_process), 0);
 }
