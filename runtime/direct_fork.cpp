@@ -169,11 +169,14 @@ void tell_death(const unique_fd& to_host, int status) {
   }
   const birth told{worker > 0 ? worker : -errno, mark.get()};
   if (worker > 0) ::setpgid(worker, worker);
+  const bool said = ::send(to_host.get(), &told, sizeof told, MSG_NOSIGNAL) == sizeof told;
+  if (worker < 0) ::_exit(1);
+  // The host opens the worker's pidfd while the worker cannot be reaped. One that is killed now
+  // answers with an end or an error: there is a worker to end, and what that has forked, all the
+  // same.
   char heard = 0;
-  if (::send(to_host.get(), &told, sizeof told, MSG_NOSIGNAL) != sizeof told || worker < 0)
-    ::_exit(1);
-  // The host opens the worker's pidfd while the worker cannot be reaped.
-  if (::read(to_host.get(), &heard, 1) < 0) ::_exit(1);
+  while (said && ::read(to_host.get(), &heard, 1) < 0 && errno == EINTR) {
+  }
   close_all_but(host_pidfd.get(), to_host.get());
   watch_over(worker, host_pidfd.get());
   ::kill(-worker, SIGKILL);
