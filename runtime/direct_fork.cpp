@@ -237,11 +237,12 @@ direct_child fork_directly(unique_fd worker_end, child_hooks hooks) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return direct_child(errno);
-  unique_fd ours(ends[0]), theirs = try_above_stdio(unique_fd(ends[1]));
+  unique_fd ours = try_above_stdio(unique_fd(ends[0]));
+  unique_fd theirs = try_above_stdio(unique_fd(ends[1]));
   const pid_t self = ::getpid();
   unique_fd own_pidfd = try_above_stdio(open_pidfd(self));
   worker_end = try_above_stdio(std::move(worker_end));
-  if (!theirs || !own_pidfd || !worker_end) return direct_child(errno);
+  if (!ours || !theirs || !own_pidfd || !worker_end) return direct_child(errno);
   const pid_t guardian = ::fork();
   if (guardian < 0) return direct_child(errno);
   if (guardian == 0) {

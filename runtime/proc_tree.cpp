@@ -193,12 +193,14 @@ void kill_holders(pid_t named, int fd) {
 
 void kill_sharers(int fd, pid_t spared) {
   const pid_t named = pid_behind(::getpid(), fd);
+  // A process that lives may have others like us, which hold a pidfd of their own.
+  const bool ended = has_ended(fd);
   kill_each([&](pid_t pid) {
     // The one it names may have it too, if it has just handed it over.
     if (pid == spared || pid == named) return false;
     constexpr int of_files = 0;  // KCMP_FILE
     return ::syscall(SYS_kcmp, ::getpid(), pid, of_files, fd, fd) == 0 ||
-           (named > 0 && pid_behind(pid, fd) == named);
+           (ended && named > 0 && pid_behind(pid, fd) == named);
   });
 }
 

@@ -222,14 +222,14 @@ TEST_F(Parity, Spawn_pool_next_to_pools_of_the_application) {
 
 TEST_F(Parity, Spawn_pool_answers_run_where_the_application_runs_its_actors) {
   service app;
-  const auto ask = [&](caf::event_based_actor* self) {
-    self->request(app.pool, patience, carom::call(tasks::square, 3))
+  const auto ask = [&](caf::event_based_actor* self, int x) {
+    self->request(app.pool, patience, carom::call(tasks::square, x))
         .then([self, to = caf::actor_cast<caf::actor>(app.self)](int) {
           self->send(to, carom::runtime::on_loop_thread());
         });
   };
   for (int i = 0; i < 50; ++i) {
-    app.system().spawn(ask);
+    app.system().spawn(ask, i);
     app.self->receive([&](bool on_loop) { EXPECT_FALSE(on_loop); },
                       caf::after(patience) >> [] { ADD_FAILURE(); });
   }
@@ -238,11 +238,13 @@ TEST_F(Parity, Spawn_pool_answers_run_where_the_application_runs_its_actors) {
 TEST_F(Parity, Spawn_pool_ends_with_those_that_fail_and_not_with_those_that_end) {
   service app;
   app.self->monitor(app.pool);
-  const auto linked = [&](caf::exit_reason reason) {
-    return app.system().spawn([pool = app.pool, reason](caf::event_based_actor* self) {
-      self->link_to(pool);
-      self->quit(reason);
-    });
+  const auto linked = [&](caf::exit_reason with) {
+    return app.system().spawn(
+        [pool = app.pool](caf::event_based_actor* self, caf::exit_reason reason) {
+          self->link_to(pool);
+          self->quit(reason);
+        },
+        with);
   };
   app.self->wait_for(linked(caf::exit_reason::normal));
   EXPECT_EQ(app.ask<int>(carom::call(tasks::square, 3)), 9);

@@ -221,7 +221,7 @@ const helper_program sees_no_proc(
             return 3;
           }
       }
-      return 0;
+      ::_exit(0);  // a sanitizer's last look needs /proc, too
     },
     helper_program::init::missing);
 

@@ -109,10 +109,12 @@ caf::behavior asks_for_ever(caf::event_based_actor* self, const caf::actor& queu
 class held_thread {
  public:
   explicit held_thread(caf::actor_system& system) {
-    system.spawn([this](caf::event_based_actor*) {
-      busy_.set_value();
-      go_.get_future().wait();
-    });
+    system.spawn(
+        [](caf::event_based_actor*, held_thread* held) {
+          held->busy_.set_value();
+          held->go_.get_future().wait();
+        },
+        this);
     busy_.get_future().wait();
   }
   ~held_thread() { go_.set_value(); }
