@@ -170,6 +170,8 @@ void family::kill_strays(pid_t forker) const {
       if (pid == ::getpid() || pid == forker || killed.contains(pid)) continue;
       const auto leader = ids_.find(::getpgid(pid));
       if (leader != ids_.end() && !workers_.at(leader->second).ended) continue;
+      // A host may have more than one fork server, each with a pidfd of its own.
+      if (shares_file(pid, host_fd) == false) continue;
       if (ids_.contains(pid) || is_below_the_living(pid, host, forker)) continue;
       if (bears_the_mark_of_the_living(pid)) continue;
       const unique_fd pidfd = open_pidfd(pid);

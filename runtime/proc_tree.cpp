@@ -191,6 +191,13 @@ void kill_holders(pid_t named, int fd) {
   kill_each([&](pid_t pid) { return pid_behind(pid, fd) == named; });
 }
 
+std::optional<bool> shares_file(pid_t pid, int fd) noexcept {
+  constexpr int of_files = 0;  // KCMP_FILE
+  const long order = ::syscall(SYS_kcmp, ::getpid(), pid, of_files, fd, fd);
+  if (order < 0 && errno == ENOSYS) return std::nullopt;
+  return order == 0;
+}
+
 void kill_sharers(int fd, pid_t spared) {
   const pid_t named = pid_behind(::getpid(), fd);
   // A process that lives may have others like us, which hold a pidfd of their own.
@@ -198,9 +205,9 @@ void kill_sharers(int fd, pid_t spared) {
   kill_each([&](pid_t pid) {
     // The one it names may have it too, if it has just handed it over.
     if (pid == spared || pid == named) return false;
-    constexpr int of_files = 0;  // KCMP_FILE
-    return ::syscall(SYS_kcmp, ::getpid(), pid, of_files, fd, fd) == 0 ||
-           (ended && named > 0 && pid_behind(pid, fd) == named);
+    const bool names_it = named > 0 && pid_behind(pid, fd) == named;
+    return names_it ? ended || shares_file(pid, fd) != false
+                    : named <= 0 && shares_file(pid, fd) == true;
   });
 }
 

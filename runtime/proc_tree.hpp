@@ -45,6 +45,10 @@ void kill_holders(pid_t named, int fd);
 /// pidfd.
 void kill_sharers(int fd, pid_t spared);
 
+/// Whether `pid` has the file behind this process's `fd` under the same number: it is a copy of
+/// this process, or this one of it (kcmp(2)). Nothing where the kernel cannot tell.
+std::optional<bool> shares_file(pid_t pid, int fd) noexcept;
+
 /// Number of threads of this process; 0 where /proc does not tell.
 int count_threads() noexcept;
 
