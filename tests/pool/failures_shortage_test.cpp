@@ -70,8 +70,10 @@ int complain(const char* what) {
 const helper_program short_of_descriptors(
     "short_of_descriptors", [](const helper_program::arguments& arguments) {
       silence();
-      carom::pool pool{
-          {.processes = 4, .start_method = method(arguments), .max_tasks_per_child = 3}};
+      worker_roster roster;
+      carom::pool pool(roster.watch(
+          {.processes = 4, .start_method = method(arguments), .max_tasks_per_child = 3}));
+      if (!roster.wait_for_alive(4)) return complain("no workers");
       auto held = pool.apply_async(tasks::hold, begun, release);
       if (!board::wait(begun)) return complain("no task began");
       std::vector<carom::async_result<int>> results;
