@@ -39,7 +39,7 @@ struct soak_options {
 bool is_ours(const std::filesystem::path& process) {
   std::ifstream maps(process / "maps");
   for (std::string line; std::getline(maps, line);)
-    if (line.find(soak_tasks::board_name) != std::string::npos) return true;
+    if (line.find(soak_tasks::board_name()) != std::string::npos) return true;
   return false;
 }
 
@@ -393,6 +393,10 @@ int soak(int argc, char** argv) {
             << books.hung << ", leaked fds " << more(after.descriptors, before.descriptors)
             << ", leaked processes " << more(after.processes, before.processes)
             << ", leaked mappings " << more(after.mappings, before.mappings) << std::endl;
+  if (chosen.server_kills * chosen.seconds > 20 && books.server_kills == 0) {
+    std::cout << "no fork server could be killed" << std::endl;
+    return 1;
+  }
   return books.lost + books.duplicated + books.hung + leaked() == 0 ? 0 : 1;
 }
 

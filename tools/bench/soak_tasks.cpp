@@ -33,8 +33,13 @@ void begin(std::uint64_t task) {
 
 }  // namespace
 
+const std::string& board_name() {
+  static const std::string name = "carom-soak-board-" + std::to_string(::getpid());
+  return name;
+}
+
 void open_board() {
-  const int fd = ::memfd_create(board_name, MFD_CLOEXEC);
+  const int fd = ::memfd_create(board_name().c_str(), MFD_CLOEXEC);
   if (fd < 0 || ::ftruncate(fd, slots * sizeof(board_slot)) != 0)
     throw std::runtime_error("no memory for the board");
   void* at = ::mmap(nullptr, slots * sizeof(board_slot), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -11,7 +11,7 @@ namespace bench::soak_tasks {
 
 /// Mapped by `prepare_soak`; its name in /proc/PID/maps marks every process of the test.
 void open_board();
-inline constexpr const char* board_name = "carom-soak-board";
+const std::string& board_name();
 std::uint32_t times_begun(std::uint64_t task);
 
 int quick(std::uint64_t task, int x);
