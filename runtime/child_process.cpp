@@ -203,6 +203,7 @@ void child_process::run_start() {
 void child_process::write_messages(channel& to) {
   process_message told;
   told.origin = own_process::instance().origin_of_child();
+  if (probe_) told.origin.after_fork.clear();
   told.log_level = log_level();
   const auto entry = detail::to_code_ref(detail::call_access::entry(call_));
   told.entry = {entry.module, entry.offset};

@@ -47,6 +47,10 @@ class child_process final : public detail::process_body,
   void set_authkey(std::string key) override;
   void close() override;
 
+  /// Before it starts: it is carom's own, to see whether it comes up. Nothing of the user's runs in
+  /// it, and it is none of this process's active children.
+  void make_probe() noexcept { probe_ = true; }
+  bool is_probe() const noexcept { return probe_; }
   /// The owner lets go: see ~process.
   void abandon() noexcept;
 
@@ -80,6 +84,7 @@ class child_process final : public detail::process_body,
   const pid_t owner_;
   packed_call call_;  // until it has been started
   std::string identity_;
+  bool probe_ = false;
 
   mutable std::mutex mutex_;
   process_options options_;

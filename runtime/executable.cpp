@@ -21,6 +21,7 @@
 #include <system_error>
 
 #include "runtime/above_stdio.hpp"
+#include "runtime/child_process.hpp"
 #include "runtime/fork_server_process.hpp"
 #include "runtime/handle_fd.hpp"
 #include "runtime/loop_thread.hpp"
@@ -201,10 +202,13 @@ void check_executable(std::chrono::nanoseconds timeout) {
   }
   if (on_loop_thread()) return;  // which cannot wait for it
   try {
-    process probe({.name = "probe", .start_method = start_method::spawn, .start_timeout = timeout},
-                  &do_nothing);
-    probe.start();
-    probe.join();
+    const auto probe = std::make_shared<child_process>(
+        call(&do_nothing),
+        process_options{
+            .name = "probe", .start_method = start_method::spawn, .start_timeout = timeout});
+    probe->make_probe();
+    probe->start();
+    probe->join(std::nullopt);
   } catch (const unknown_task&) {
     // It has called init, and is another build: what it has, the tasks will tell.
   }

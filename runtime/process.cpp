@@ -214,7 +214,8 @@ std::optional<process_handle> parent_process() {
 std::vector<process_handle> active_children() {
   std::vector<process_handle> all;
   for (auto& child : child_process::active())
-    if (child->is_alive()) all.push_back(detail::process_access::make(std::move(child)));
+    if (!child->is_probe() && child->is_alive())
+      all.push_back(detail::process_access::make(std::move(child)));
   return all;
 }
 

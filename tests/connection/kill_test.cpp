@@ -150,14 +150,15 @@ TEST_F(Parity, Connection_killed_while_it_receives) {
   }
 }
 
-TEST_F(Parity, Connection_killed_while_it_answers) {
+/// Sends back what it gets, until it is killed in the middle of that.
+void kill_echoes(void (*echo_once)(connection&)) {
   std::mt19937 random = seeded();
   std::vector<std::byte> buffer(4 << 20);
   for (int kill = 0; kill < kills(100); ++kill) {
     auto [mine, its] = carom::pipe();
     connection &host = mine, &peer = its;
-    const child echo = other_process(host, peer, [](connection& c) {
-      for (;;) c.send_bytes(c.recv_bytes());
+    const child echo = other_process(host, peer, [&](connection& c) {
+      for (;;) echo_once(c);
     });
     const killer after_a_while(echo, random);
     try {
@@ -173,6 +174,19 @@ TEST_F(Parity, Connection_killed_while_it_answers) {
       expect_end(error);
     }
   }
+}
+
+TEST_F(Parity, Connection_killed_while_it_answers) {
+  kill_echoes([](connection& c) { c.send_bytes(c.recv_bytes()); });
+}
+
+TEST_F(Parity, Connection_killed_while_it_answers_out_of_a_buffer) {
+  kill_echoes([](connection& c) {
+    static std::vector<std::byte> buffer(2 << 20);
+    constexpr std::size_t offset = 5;
+    const std::size_t size = c.recv_bytes_into(buffer, offset);
+    c.send_bytes(buffer, offset, size);
+  });
 }
 
 TEST_F(Parity, Connection_killed_while_it_sends_descriptors) {

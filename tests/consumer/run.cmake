@@ -10,8 +10,10 @@ if(WAY STREQUAL "find_package")
     OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
   set(carom "-DCMAKE_PREFIX_PATH=${prefix}")
 else()
-  # All of carom is compiled once more: whether it links is the question, not how fast it is.
-  set(carom "-DCAROM_SOURCE=${CAROM_SOURCE}" "-DBUILD_SHARED_LIBS=${SHARED}" -DCMAKE_CXX_FLAGS_RELEASE=-O0)
+  # All of carom is compiled once more: whether it links is the question, not how fast it is. Whether
+  # each file compiles alone is what the preset `dev` is for.
+  set(carom "-DCAROM_SOURCE=${CAROM_SOURCE}" "-DBUILD_SHARED_LIBS=${SHARED}" -DCMAKE_CXX_FLAGS_RELEASE=-O0
+    -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=10)
 endif()
 
 find_program(ccache ccache)

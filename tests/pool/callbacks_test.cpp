@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
@@ -27,26 +28,23 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using carom::test::helper_program;
 using carom::test::running_helper;
-using tasks::begun;
 using tasks::for_ever;
 using namespace std::chrono_literals;
 
-constexpr unsigned release = 1;
-
-enum class what { use, close, terminate };
+enum class deed { use, close, terminate };
 
 /// What a callback does to its pool, once; the test's thread does not touch it meanwhile.
 class meddler {
  public:
-  explicit meddler(what does) : does_(does) {}
+  explicit meddler(deed does) : does_(does) {}
 
   void watch(carom::pool& pool) { pool_.set_value(&pool); }
   void operator()(pid_t worker) {
     if (begun_.exchange(true)) return;
     carom::pool& pool = *pool_.get_future().get();
-    if (does_ == what::use) use(pool, worker);
-    if (does_ == what::close) pool.close();
-    if (does_ == what::terminate) pool.terminate();
+    if (does_ == deed::use) use(pool, worker);
+    if (does_ == deed::close) pool.close();
+    if (does_ == deed::terminate) pool.terminate();
     over_.set_value();
   }
   bool is_over() { return over_.get_future().wait_for(60s) == std::future_status::ready; }
@@ -69,7 +67,7 @@ class meddler {
     pool.workers();
   }
 
-  const what does_;
+  const deed does_;
   std::promise<carom::pool*> pool_;
   std::atomic<bool> begun_ = false;
   std::promise<void> over_;
@@ -137,7 +135,7 @@ const std::vector<scene>& scenes() {
   return all;
 }
 
-void play(const scene& one, what does) {
+void play(const scene& one, deed does) {
   SCOPED_TRACE(one.callback);
   board::set(release, 0);
   meddler m(does);
@@ -147,7 +145,7 @@ void play(const scene& one, what does) {
   m.watch(pool);
   one.provoke(pool, m);
   ASSERT_TRUE(m.is_over());
-  if (does == what::use)
+  if (does == deed::use)
     EXPECT_EQ(pool.apply(tasks::square, 3), 9);
   else
     pool.join(60s);
@@ -188,15 +186,15 @@ TEST_F(Parity, Pool_callbacks_may_destroy_their_pool) {
 }
 
 TEST_F(Parity, Pool_callbacks_may_use_their_pool) {
-  for (const scene& one : scenes()) play(one, what::use);
+  for (const scene& one : scenes()) play(one, deed::use);
 }
 
 TEST_F(Parity, Pool_callbacks_may_close_their_pool) {
-  for (const scene& one : scenes()) play(one, what::close);
+  for (const scene& one : scenes()) play(one, deed::close);
 }
 
 TEST_F(Parity, Pool_callbacks_may_terminate_their_pool) {
-  for (const scene& one : scenes()) play(one, what::terminate);
+  for (const scene& one : scenes()) play(one, deed::terminate);
 }
 
 TEST_F(Parity, Pool_on_start_may_grow_the_pool_that_is_being_looked_at) {

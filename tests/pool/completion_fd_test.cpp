@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -17,13 +18,10 @@
 namespace {
 
 namespace board = carom::test::board;
-using tasks::begun;
 using tasks::for_ever;
 using namespace std::chrono_literals;
 
-constexpr unsigned release = 1;
-
-void fail_to_start() {
+void fail_in_start() {
   board::wait(release);
   throw std::runtime_error("no licence");
 }
@@ -64,7 +62,7 @@ TEST_F(Parity, Pool_completion_fd_tells_of_a_terminated_pool) {
 }
 
 TEST_F(Parity, Pool_completion_fd_tells_of_a_pool_that_has_failed) {
-  carom::pool pool{{.processes = 1, .initializer = carom::call(fail_to_start)}};
+  carom::pool pool{{.processes = 1, .initializer = carom::call(fail_in_start)}};
   pool.completion_fd();
   const auto waiting = pool.apply_async(tasks::square, 3);
   board::set(release, 1);

@@ -16,6 +16,7 @@
 
 #include "runtime/worker_identity.hpp"
 #include "runtime/worker_page.hpp"
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -27,8 +28,6 @@ namespace board = carom::test::board;
 namespace runtime = carom::runtime;
 using carom::test::eventually;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
 
 /// Publishes a result behind the worker's back, and rings no bell.
 void publish(runtime::worker_page& page, runtime::result_slot said) {

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
@@ -25,12 +26,10 @@ namespace {
 using carom::test::eventually;
 using namespace std::chrono_literals;
 
-constexpr std::size_t mib = 1 << 20;
-
 pid_t worker() { return ::getpid(); }
 int square(int x) { return x * x; }
 
-void for_ever() {
+void sleep_for_ever() {
   for (;;) ::pause();
 }
 
@@ -59,14 +58,14 @@ int waits_in_the_kernel() {
   return errno;
 }
 
-void leak(std::size_t bytes) {
+void leak_there(std::size_t bytes) {
   static std::vector<std::string> kept;
   kept.emplace_back(bytes, 'x');
 }
 
-void leak_and_stay(std::size_t bytes) {
-  leak(bytes);
-  for_ever();
+void leak_there_and_stay(std::size_t bytes) {
+  leak_there(bytes);
+  sleep_for_ever();
 }
 
 __attribute__((noinline)) int writes_nowhere(std::uintptr_t address) {
@@ -90,7 +89,7 @@ void leave_a_grandchild() {
 
 void hang_with_a_grandchild() {
   leave_a_grandchild();
-  for_ever();
+  sleep_for_ever();
 }
 
 class Pool_by_each_start_method : public Parity,
@@ -122,8 +121,6 @@ INSTANTIATE_TEST_SUITE_P(Parity, Pool_by_each_start_method,
                                          carom::start_method::spawn),
                          [](const auto& one) { return std::string(carom::to_string(one.param)); });
 
-}  // namespace
-
 TEST_P(Pool_by_each_start_method, soft_time_limit_at_a_checkpoint) {
   carom::pool pool(one_worker());
   const pid_t first = pool.apply(worker);
@@ -150,14 +147,14 @@ TEST_P(Pool_by_each_start_method, soft_time_limit_interrupts_a_system_call) {
 TEST_P(Pool_by_each_start_method, time_limit) {
   carom::pool pool(one_worker());
   const pid_t first = pool.apply(worker);
-  EXPECT_THROW(pool.apply({.time_limit = 20ms}, for_ever), carom::time_limit_exceeded);
+  EXPECT_THROW(pool.apply({.time_limit = 20ms}, sleep_for_ever), carom::time_limit_exceeded);
   EXPECT_NE(pool.apply(worker), first);
   EXPECT_TRUE(is_gone(first));
 }
 
 TEST_P(Pool_by_each_start_method, soft_then_hard_time_limit) {
   carom::pool pool(one_worker());
-  auto result = pool.apply_async({.time_limit = 100ms, .soft_time_limit = 20ms}, for_ever);
+  auto result = pool.apply_async({.time_limit = 100ms, .soft_time_limit = 20ms}, sleep_for_ever);
   EXPECT_THROW(result.get(), carom::time_limit_exceeded);
   EXPECT_TRUE(result.soft_time_limit_passed());
   EXPECT_EQ(pool.apply(square, 3), 9);
@@ -167,7 +164,7 @@ TEST_P(Pool_by_each_start_method, soft_then_hard_time_limit) {
 TEST_P(Pool_by_each_start_method, terminate_a_task) {
   carom::pool pool(one_worker());
   for (const int signal : {SIGTERM, SIGKILL, SIGINT}) {
-    auto result = pool.apply_async(for_ever);
+    auto result = pool.apply_async(sleep_for_ever);
     ASSERT_TRUE(eventually([&] { return result.accepted(); }));
     const pid_t pid = result.worker_pid();
     EXPECT_TRUE(result.terminate(signal));
@@ -179,7 +176,7 @@ TEST_P(Pool_by_each_start_method, terminate_a_task) {
 
 TEST_P(Pool_by_each_start_method, terminate_job) {
   carom::pool pool(one_worker());
-  auto result = pool.apply_async(for_ever);
+  auto result = pool.apply_async(sleep_for_ever);
   ASSERT_TRUE(eventually([&] { return result.accepted(); }));
   EXPECT_TRUE(pool.terminate_job(result.worker_pid()));
   EXPECT_THROW(result.get(), carom::terminated);
@@ -188,7 +185,7 @@ TEST_P(Pool_by_each_start_method, terminate_job) {
 
 TEST_P(Pool_by_each_start_method, cancel) {
   carom::pool pool(one_worker());
-  auto running = pool.apply_async(for_ever);
+  auto running = pool.apply_async(sleep_for_ever);
   ASSERT_TRUE(eventually([&] { return running.accepted(); }));
   auto waiting = pool.apply_async(square, 3);
   EXPECT_TRUE(waiting.cancel());
@@ -212,9 +209,9 @@ TEST_P(Pool_by_each_start_method, max_memory_per_child) {
   options.max_memory_per_child = 32 * mib;
   carom::pool pool(options);
   const pid_t first = pool.apply(worker);
-  pool.apply(leak, 1 * mib);
+  pool.apply(leak_there, 1 * mib);
   EXPECT_EQ(pool.apply(worker), first);
-  pool.apply(leak, 64 * mib);
+  pool.apply(leak_there, 64 * mib);
   EXPECT_NE(pool.apply(worker), first);
   EXPECT_EQ(pool.metrics().died_workers, 0u);
 }
@@ -223,7 +220,7 @@ TEST_P(Pool_by_each_start_method, memory_limit) {
   carom::pool_options options = one_worker();
   options.memory_limit = 64 * mib;
   carom::pool pool(options);
-  EXPECT_THROW(pool.apply(leak_and_stay, 128 * mib), carom::memory_limit_exceeded);
+  EXPECT_THROW(pool.apply(leak_there_and_stay, 128 * mib), carom::memory_limit_exceeded);
   EXPECT_EQ(pool.apply(square, 3), 9);
 }
 
@@ -284,3 +281,5 @@ TEST_P(Pool_by_each_start_method, grandchildren_die_with_a_terminated_pool) {
   EXPECT_THROW(result.get(), carom::terminated);
   EXPECT_TRUE(is_gone(grandchild));
 }
+
+}  // namespace

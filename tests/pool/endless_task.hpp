@@ -3,14 +3,12 @@
 
 #include <unistd.h>
 
+#include "tests/pool/common.hpp"
 #include "tests/support/board.hpp"
 
 namespace tasks {
 
-/// Where tasks say that they have begun.
-inline constexpr unsigned begun = 0;
-
-/// Says so, and never ends.
+/// Says that it has begun, and never ends.
 inline void for_ever() {
   carom::test::board::add(begun);
   for (;;) ::pause();

@@ -18,6 +18,7 @@
 
 #include "actors/pool_handle.hpp"
 #include "actors/supervisor.hpp"
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/helper_program.hpp"
@@ -32,8 +33,7 @@ using carom::test::helper_program;
 using carom::test::running_helper;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, others = 2;
-constexpr std::size_t mib = 1 << 20;
+constexpr unsigned others = 2;
 
 /// While it lives nobody tells how a worker has ended, nor starts another.
 class mute_servers {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/helper_program.hpp"
@@ -28,25 +29,25 @@ using carom::test::server_pids;
 using carom::test::signal_family;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, interrupted = 2;
+constexpr unsigned interrupted = 2;
 constexpr auto soon = 1s * carom::test::slowness;
 
-enum class detach { no, own_session, twice };
+enum class detachment { no, own_session, twice };
 
 /// Leaves a process behind that would live for ever. The board has its pid at `slot`.
-void leave_grandchild(detach how, unsigned slot) {
+void leave_grandchild(detachment how, unsigned slot) {
   if (::fork() != 0) return;
-  if (how != detach::no) ::setsid();
-  if (how == detach::twice && ::fork() != 0) ::_exit(0);
+  if (how != detachment::no) ::setsid();
+  if (how == detachment::twice && ::fork() != 0) ::_exit(0);
   for (int signal = 1; signal < 32; ++signal) std::signal(signal, SIG_IGN);
   board::set(slot, static_cast<std::uint32_t>(::getpid()));
   for (;;) ::pause();
 }
 
 void leave_grandchildren() {
-  leave_grandchild(detach::no, 10);
-  leave_grandchild(detach::own_session, 11);
-  leave_grandchild(detach::twice, 12);
+  leave_grandchild(detachment::no, 10);
+  leave_grandchild(detachment::own_session, 11);
+  leave_grandchild(detachment::twice, 12);
   for (const unsigned slot : {10U, 11U, 12U}) board::wait(slot);
 }
 

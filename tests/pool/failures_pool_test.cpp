@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
@@ -26,8 +27,6 @@ namespace {
 namespace board = carom::test::board;
 using carom::test::worker_roster;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1, starts = 2;
 
 void fail_to_start() {
   board::add(starts);

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
@@ -29,8 +30,6 @@ using carom::test::helper_program;
 using carom::test::running_helper;
 using carom::test::worker_roster;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
 
 void silence() { carom::set_log(std::make_shared<spdlog::logger>("silent")); }
 

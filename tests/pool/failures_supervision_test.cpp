@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -24,9 +25,9 @@ using carom::test::eventually;
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-constexpr unsigned begun = 0, release = 1, count = 2;
+constexpr unsigned count = 2;
 
-void for_ever() {
+void work_for_ever() {
   board::add(begun);
   for (;;) ::pause();
 }
@@ -38,7 +39,7 @@ int forks_and_hangs() {
     for (;;) ::pause();
   }
   board::set(count, static_cast<std::uint32_t>(child));
-  for_ever();
+  work_for_ever();
   return 0;
 }
 void swallow_every_limit() {
@@ -52,7 +53,7 @@ void swallow_every_limit() {
   }
 }
 int hang_at_7(int item) {
-  if (item == 7) for_ever();
+  if (item == 7) work_for_ever();
   return item;
 }
 void slow_start(int milliseconds) {
@@ -135,7 +136,7 @@ TEST_F(Failures, 11_every_limit_is_armed) {
   carom::pool pool{{.processes = 4}};
   std::vector<carom::async_result<void>> results;
   for (int i = 0; i < 24; ++i)
-    results.push_back(pool.apply_async({.time_limit = 20ms + i * 1ms}, for_ever));
+    results.push_back(pool.apply_async({.time_limit = 20ms + i * 1ms}, work_for_ever));
   for (auto& each : results) EXPECT_THROW(each.get(), carom::time_limit_exceeded);
 }
 
@@ -144,7 +145,7 @@ TEST_F(Failures, 12_limits_are_precise_and_never_early) {
   carom::pool pool{{.processes = 8}};
   std::vector<carom::async_result<void>> results;
   for (int i = 0; i < limits; ++i)
-    results.push_back(pool.apply_async({.time_limit = 50ms}, for_ever));
+    results.push_back(pool.apply_async({.time_limit = 50ms}, work_for_ever));
   std::vector<double> late;
   for (auto& each : results) {
     try {
@@ -217,7 +218,7 @@ TEST_F(Failures, 22_memory_is_limited_while_a_task_runs) {
 
 TEST_F(Failures, 26_a_queued_task_is_cancelled_and_a_running_one_stopped) {
   carom::pool pool{{.processes = 1}};
-  auto running = pool.apply_async(for_ever);
+  auto running = pool.apply_async(work_for_ever);
   ASSERT_TRUE(board::wait(begun));
   auto queued = pool.apply_async(tasks::count, count);
   EXPECT_TRUE(queued.cancel());
@@ -288,7 +289,7 @@ TEST_F(Failures, 34_there_is_time_for_a_diagnosis_before_the_kill) {
       board::add(count);
       ::_exit(0);
     });
-    for_ever();
+    work_for_ever();
   }),
                carom::time_limit_exceeded);
   EXPECT_TRUE(board::wait(count)) << "the task cleaned up";

@@ -81,14 +81,14 @@ std::string outcome_of(F get) {
 }
 
 template <class R>
-std::vector<std::string> told(const std::vector<carom::result<R>>& outcomes) {
+std::vector<std::string> told_by(const std::vector<carom::result<R>>& outcomes) {
   std::vector<std::string> all;
   for (const auto& one : outcomes) all.push_back(outcome_of([&] { return one.value(); }));
   return all;
 }
 
 template <class R>
-std::vector<std::string> told(carom::imap_range<R> outcomes) {
+std::vector<std::string> told_by(carom::imap_range<R> outcomes) {
   std::vector<std::string> all;
   for (bool more = true; more && all.size() < 100;) {
     const std::string one = outcome_of([&] {
@@ -112,9 +112,9 @@ void results_fail_alone() {
   carom::pool pool{{.processes = 2}};
   for (const std::size_t chunk : {1, 2, 3, 6}) {
     SCOPED_TRACE(chunk);
-    EXPECT_EQ(told(pool.try_map(make<Where>, six, chunk)), all_but_two);
-    EXPECT_EQ(told(pool.imap(make<Where>, six, chunk)), all_but_two);
-    EXPECT_EQ(sorted(told(pool.imap_unordered(make<Where>, six, chunk))), sorted(all_but_two));
+    EXPECT_EQ(told_by(pool.try_map(make<Where>, six, chunk)), all_but_two);
+    EXPECT_EQ(told_by(pool.imap(make<Where>, six, chunk)), all_but_two);
+    EXPECT_EQ(sorted(told_by(pool.imap_unordered(make<Where>, six, chunk))), sorted(all_but_two));
     EXPECT_THROW(pool.map(make<Where>, six, chunk), carom::encoding_error);
   }
   EXPECT_EQ(pool.map(make<Where>, std::vector{1, 3}, 2).back().text, "3");
@@ -173,9 +173,9 @@ TEST_F(Failures, 25_an_argument_that_cannot_be_unpacked_fails_its_item_only) {
   const auto items = pickies<at::loading>(6);
   for (const std::size_t chunk : {1, 2, 3, 6}) {
     SCOPED_TRACE(chunk);
-    EXPECT_EQ(told(pool.try_map(take<at::loading>, items, chunk)), all_but_two);
-    EXPECT_EQ(told(pool.imap(take<at::loading>, items, chunk)), all_but_two);
-    EXPECT_EQ(sorted(told(pool.imap_unordered(take<at::loading>, items, chunk))),
+    EXPECT_EQ(told_by(pool.try_map(take<at::loading>, items, chunk)), all_but_two);
+    EXPECT_EQ(told_by(pool.imap(take<at::loading>, items, chunk)), all_but_two);
+    EXPECT_EQ(sorted(told_by(pool.imap_unordered(take<at::loading>, items, chunk))),
               sorted(all_but_two));
     EXPECT_THROW(pool.map(take<at::loading>, items, chunk), carom::encoding_error);
     std::vector<std::tuple<picky<at::loading>, int>> pairs;
@@ -193,8 +193,8 @@ TEST_F(Failures, 25_an_argument_that_cannot_be_packed_fails_the_call_or_its_item
   for (const std::size_t chunk : {1, 3, 6}) {
     SCOPED_TRACE(chunk);
     EXPECT_THROW(pool.map(take<at::saving>, items, chunk), carom::encoding_error) << "at the call";
-    EXPECT_EQ(told(pool.imap(take<at::saving>, items, chunk)), all_but_two);
-    EXPECT_EQ(sorted(told(pool.imap_unordered(take<at::saving>, items, chunk))),
+    EXPECT_EQ(told_by(pool.imap(take<at::saving>, items, chunk)), all_but_two);
+    EXPECT_EQ(sorted(told_by(pool.imap_unordered(take<at::saving>, items, chunk))),
               sorted(all_but_two));
   }
 }
@@ -216,25 +216,25 @@ TEST_F(Failures, 25_an_argument_that_kills_as_it_is_unpacked_is_its_items_death)
   carom::pool pool{{.processes = 1}};
   // With a limit, each item that has ended is known to have.
   const carom::task_options timed{.time_limit = 1h};
-  EXPECT_EQ(told(pool.try_map(timed, unharmed, std::vector<deadly>{{0}, {0}, {1}, {0}, {0}}, 5)),
+  EXPECT_EQ(told_by(pool.try_map(timed, unharmed, std::vector<deadly>{{0}, {0}, {1}, {0}, {0}}, 5)),
             (std::vector<std::string>{"0", "0", "worker_lost", "0", "0"}));
-  EXPECT_EQ(told(pool.try_map(timed, unharmed, std::vector<deadly>{{1}, {0}, {1}}, 3)),
+  EXPECT_EQ(told_by(pool.try_map(timed, unharmed, std::vector<deadly>{{1}, {0}, {1}}, 3)),
             (std::vector<std::string>{"worker_lost", "0", "worker_lost"}));
 }
 
 TEST_F(Failures, 25_an_argument_that_hangs_as_it_is_unpacked_passes_its_items_time_limit) {
   carom::pool pool{{.processes = 1}};
   const carom::task_options timed{.time_limit = 1s};
-  EXPECT_EQ(told(pool.try_map(timed, unharmed, std::vector<deadly>{{0}, {0}, {2}, {0}, {0}}, 5)),
+  EXPECT_EQ(told_by(pool.try_map(timed, unharmed, std::vector<deadly>{{0}, {0}, {2}, {0}, {0}}, 5)),
             (std::vector<std::string>{"0", "0", "time_limit_exceeded", "0", "0"}));
 }
 
 TEST_F(Failures, 25_a_function_that_hangs_as_it_is_unpacked_passes_its_items_time_limits) {
   carom::pool pool{{.processes = 1}};
   const carom::task_options timed{.time_limit = 200ms}, in_time{.time_limit = 1h};
-  EXPECT_EQ(told(pool.try_map(timed, deadly_function{{2}}, std::vector{1, 2}, 2)),
+  EXPECT_EQ(told_by(pool.try_map(timed, deadly_function{{2}}, std::vector{1, 2}, 2)),
             (std::vector<std::string>{"time_limit_exceeded", "time_limit_exceeded"}));
-  EXPECT_EQ(told(pool.try_map(in_time, deadly_function{{0}}, std::vector{1, 2}, 2)),
+  EXPECT_EQ(told_by(pool.try_map(in_time, deadly_function{{0}}, std::vector{1, 2}, 2)),
             (std::vector<std::string>{"1", "2"}));
 }
 

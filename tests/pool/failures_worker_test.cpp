@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
@@ -20,8 +21,6 @@ namespace {
 namespace board = carom::test::board;
 using carom::test::worker_roster;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
 
 void exit_with(int code) { std::exit(code); }
 void leave_with(int code) { ::_exit(code); }

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
 
@@ -199,7 +200,6 @@ TEST_F(Parity, Pool_this_task_and_this_worker) {
 }
 
 TEST_F(Parity, Pool_all_workers_work_at_once) {
-  constexpr unsigned begun = 0, release = 1;
   carom::pool pool{{.processes = 4}};
   std::vector<carom::async_result<pid_t>> held;
   for (int i = 0; i < 4; ++i) held.push_back(pool.apply_async(tasks::hold, begun, release));

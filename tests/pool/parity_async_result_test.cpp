@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -22,7 +23,6 @@ namespace {
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1;
 constexpr auto patience = 30s;
 
 int fail(const std::string& why) { throw std::runtime_error(why); }

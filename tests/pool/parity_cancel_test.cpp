@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
@@ -19,11 +20,10 @@ namespace {
 
 namespace board = carom::test::board;
 using carom::test::eventually;
-using tasks::begun;
 using tasks::for_ever;
 using namespace std::chrono_literals;
 
-constexpr unsigned release = 1, seen = 2;
+constexpr unsigned seen = 2;
 
 TEST_F(Parity, Pool_cancel_a_task_that_waits) {
   carom::pool pool{{.processes = 1}};

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
@@ -26,9 +27,6 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using carom::test::worker_roster;
 using namespace std::chrono_literals;
-
-constexpr unsigned release = 1;
-constexpr std::size_t mib = 1 << 20;
 
 void hoard() {
   static std::vector<std::string> kept;
@@ -182,8 +180,8 @@ TEST_F(Failures, 23_a_missing_exit_status_is_not_waited_for_while_others_die) {
     carom::pool pool{{.processes = processes}};
     std::vector<carom::async_result<pid_t>> held;
     for (int i = 0; i < processes; ++i)
-      held.push_back(pool.apply_async(tasks::hold, tasks::begun, release));
-    ASSERT_TRUE(board::wait(tasks::begun, processes));
+      held.push_back(pool.apply_async(tasks::hold, begun, release));
+    ASSERT_TRUE(board::wait(begun, processes));
     std::vector<pid_t> workers;
     for (const auto& each : held) workers.push_back(each.worker_pid());
     // Nobody is left to tell of an exit.

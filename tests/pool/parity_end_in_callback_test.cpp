@@ -8,14 +8,13 @@
 #include <memory>
 #include <optional>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
 
 void expect_that_pools_work() {
   carom::pool pool{{.processes = 1}};

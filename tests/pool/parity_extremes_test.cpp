@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
@@ -26,12 +27,12 @@ using carom::test::worker_roster;
 using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
-constexpr unsigned release = 1, order = 2;
+constexpr unsigned turn = 2;
 constexpr nanoseconds for_ever_long = nanoseconds::max();
 
 int counts_and_dies_once() {
-  if (board::add(order) == 0) std::raise(SIGKILL);
-  return static_cast<int>(board::get(order));
+  if (board::add(turn) == 0) std::raise(SIGKILL);
+  return static_cast<int>(board::get(turn));
 }
 
 /// What any pool is to do, whatever its durations are.
@@ -181,7 +182,7 @@ TEST_F(Parity, Pool_rate_limit_of_tokens_that_never_come_keeps_to_its_burst) {
       {.processes = 1,
        .rate_limit = carom::rate_limit_options{.tasks = 1, .period = for_ever_long, .burst = 3}}};
   std::vector<carom::async_result<std::uint32_t>> results;
-  for (int i = 0; i < 10; ++i) results.push_back(pool.apply_async(tasks::count, order));
+  for (int i = 0; i < 10; ++i) results.push_back(pool.apply_async(tasks::count, turn));
   for (int i = 0; i < 3; ++i) EXPECT_NO_THROW(results[static_cast<std::size_t>(i)].get(60s));
   EXPECT_EQ(pool.metrics().pending, 7u);
   EXPECT_EQ(pool.metrics().dispatched, 3u);
@@ -204,8 +205,8 @@ TEST_F(Parity, Pool_join_and_get_for_hours_max) {
   EXPECT_EQ(result.get(std::chrono::hours::max()), 9);
   EXPECT_TRUE(result.wait(for_ever_long));
   EXPECT_TRUE(result.wait(for_ever_long / 3)) << "and one that still can be counted";
-  auto held = pool.apply_async(tasks::hold, tasks::begun, release);
-  ASSERT_TRUE(board::wait(tasks::begun));
+  auto held = pool.apply_async(tasks::hold, begun, release);
+  ASSERT_TRUE(board::wait(begun));
   EXPECT_THROW(held.get(1ns), carom::timeout_error);
   EXPECT_THROW(held.get(nanoseconds::min()), carom::timeout_error);
   board::set(release, 1);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
 
@@ -18,9 +19,7 @@ namespace {
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1;
-
-std::size_t length(const std::string& text) { return text.size(); }
+std::size_t length_of_item(const std::string& text) { return text.size(); }
 
 template <class Range>
 std::vector<int> all_of(Range items) {
@@ -29,7 +28,7 @@ std::vector<int> all_of(Range items) {
   return seen;
 }
 
-std::vector<int> squares(int count) {
+std::vector<int> squares_of(int count) {
   std::vector<int> all;
   for (int i = 0; i < count; ++i) all.push_back(i * i);
   return all;
@@ -44,10 +43,10 @@ TEST_F(Parity, Pool_max_pending_loses_no_item_of_imap) {
                    (overflow == carom::overflow::block ? " blocks" : " rejects"));
       carom::pool pool{{.processes = 2, .max_pending = most, .overflow = overflow}};
       for (const std::size_t chunk : {1, 3}) {
-        EXPECT_EQ(all_of(pool.imap(tasks::square, std::views::iota(0, 40), chunk)), squares(40));
+        EXPECT_EQ(all_of(pool.imap(tasks::square, std::views::iota(0, 40), chunk)), squares_of(40));
         auto unordered = all_of(pool.imap_unordered(tasks::square, std::views::iota(0, 40), chunk));
         std::ranges::sort(unordered);
-        EXPECT_EQ(unordered, squares(40));
+        EXPECT_EQ(unordered, squares_of(40));
       }
     }
 }
@@ -57,13 +56,13 @@ TEST_F(Parity, Pool_max_pending_bytes_loses_no_item_of_imap) {
     carom::pool pool{{.processes = 2, .max_pending_bytes = 1000, .overflow = overflow}};
     const std::vector<std::string> texts(30, std::string(400, 'x'));
     std::size_t count = 0;
-    for (const std::size_t size : pool.imap(length, texts)) {
+    for (const std::size_t size : pool.imap(length_of_item, texts)) {
       EXPECT_EQ(size, 400u);
       ++count;
     }
     EXPECT_EQ(count, texts.size());
     count = 0;
-    for (const std::size_t size : pool.imap_unordered(length, texts)) {
+    for (const std::size_t size : pool.imap_unordered(length_of_item, texts)) {
       EXPECT_EQ(size, 400u);
       ++count;
     }

@@ -26,7 +26,7 @@ struct fours_stay {
 };
 int number_of(const fours_stay& one) { return one.number; }
 
-std::vector<fours_stay> numbers(int count) {
+std::vector<fours_stay> numbers_to(int count) {
   std::vector<fours_stay> all;
   for (int i = 0; i < count; ++i) all.push_back({i});
   return all;
@@ -76,7 +76,7 @@ TEST_F(Parity, Pool_imap_item_that_cannot_be_packed_is_an_error_in_its_place) {
     expected.push_back(i % 4 == 0 ? "encoding_error" : std::to_string(i));
   for (const std::size_t chunk : {1, 2, 3, 4, 100}) {
     SCOPED_TRACE(chunk);
-    auto items = pool.imap(number_of, numbers(14), chunk);
+    auto items = pool.imap(number_of, numbers_to(14), chunk);
     EXPECT_EQ(read(items), expected);
     EXPECT_EQ(items.next(), std::nullopt);
   }
@@ -90,7 +90,7 @@ TEST_F(Parity, Pool_imap_unordered_item_that_cannot_be_packed_is_one_error) {
   std::ranges::sort(expected);
   for (const std::size_t chunk : {1, 3, 100}) {
     SCOPED_TRACE(chunk);
-    auto items = pool.imap_unordered(number_of, numbers(14), chunk);
+    auto items = pool.imap_unordered(number_of, numbers_to(14), chunk);
     auto seen = read(items);
     std::ranges::sort(seen);
     EXPECT_EQ(seen, expected);
@@ -100,7 +100,7 @@ TEST_F(Parity, Pool_imap_unordered_item_that_cannot_be_packed_is_one_error) {
 
 TEST_F(Parity, Pool_imap_item_that_cannot_be_packed_with_iterators) {
   carom::pool pool{{.processes = 1}};
-  auto items = pool.imap(number_of, numbers(3));
+  auto items = pool.imap(number_of, numbers_to(3));
   auto it = items.begin();
   EXPECT_THROW(*it, carom::encoding_error);
   EXPECT_EQ(*++it, 1);

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/support/board.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -31,14 +32,14 @@ namespace {
 using testing::IsEmpty;
 
 namespace board = carom::test::board;
-enum slots : unsigned { begun, enough };
+constexpr unsigned enough = 1;
 
-using record = std::pair<int, std::string>;  // level, text
+using log_record = std::pair<int, std::string>;  // level, text
 
 /// Keeps what the host's logger is told.
 class book : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  std::vector<record> records() {
+  std::vector<log_record> records() {
     std::lock_guard lock(mutex_);
     return records_;
   }
@@ -50,7 +51,7 @@ class book : public spdlog::sinks::base_sink<std::mutex> {
   }
   void flush_() override {}
 
-  std::vector<record> records_;
+  std::vector<log_record> records_;
 };
 
 /// The host's logger, for a test.
@@ -62,15 +63,15 @@ struct own_log {
   }
   ~own_log() { carom::set_log(nullptr); }
 
-  bool comes(const record& wanted) {
+  bool comes(const log_record& wanted) {
     return carom::test::eventually([&] {
-      for (const record& one : records())
+      for (const log_record& one : records())
         if (one == wanted) return true;
       return false;
     });
   }
 
-  std::vector<record> records() { return book_->records(); }
+  std::vector<log_record> records() { return book_->records(); }
 
   std::shared_ptr<book> book_ = std::make_shared<book>();
 };
@@ -135,7 +136,7 @@ TEST_F(Parity, Pool_forward_log_writes_a_workers_records_in_the_hosts_log) {
               3)
         << "nothing else has changed";
   }
-  for (const record& one : log.records()) EXPECT_NE(one.first, debug);
+  for (const log_record& one : log.records()) EXPECT_NE(one.first, debug);
 }
 
 TEST_F(Parity, Pool_forward_log_brings_the_last_words_of_a_worker_that_dies) {
@@ -156,7 +157,8 @@ TEST_F(Parity, Pool_forward_log_brings_all_that_a_worker_has_said_before_it_died
         pool.apply({.on_start = [](pid_t) { board::wait(enough); }}, says_much_and_dies, lines),
         carom::worker_lost);
     int told = 0;
-    for (const record& one : log.records()) told += one.second.find("line ") != std::string::npos;
+    for (const log_record& one : log.records())
+      told += one.second.find("line ") != std::string::npos;
     EXPECT_EQ(told, lines);
   }
 }
@@ -187,7 +189,7 @@ TEST_F(Parity, Pool_forward_log_keeps_up_with_threads_or_leaves_the_rest_to_stde
   pool.close();
   pool.join();
   std::size_t told = 0;
-  for (const record& one : log.records()) told += one.first == info;
+  for (const log_record& one : log.records()) told += one.first == info;
   std::string rest(static_cast<std::size_t>(::lseek(aside.get(), 0, SEEK_END)), 0);
   ASSERT_EQ(::pread(aside.get(), rest.data(), rest.size(), 0), static_cast<ssize_t>(rest.size()));
   for (std::size_t at = 0; (at = rest.find("[info]", at)) != std::string::npos; ++at) ++told;

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
@@ -23,8 +24,6 @@ namespace board = carom::test::board;
 using carom::test::worker_roster;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, starts = 2;
-
 std::string greeting;
 void remember(const std::string& text) {
   board::add(starts);
@@ -32,7 +31,7 @@ void remember(const std::string& text) {
 }
 std::string remembered() { return greeting; }
 
-void fail_to_start(const std::string& why) {
+void fail_with(const std::string& why) {
   board::add(starts);
   throw std::runtime_error(why);
 }
@@ -44,7 +43,7 @@ void die_at_start() {
   std::raise(SIGKILL);
 }
 
-std::size_t length(const std::string& text) { return text.size(); }
+std::size_t length_of(const std::string& text) { return text.size(); }
 void hold_with(const std::string&, unsigned at, unsigned until) { tasks::hold(at, until); }
 
 /// What the tasks of a pool end with whose workers never get ready.
@@ -104,7 +103,7 @@ TEST_F(Parity, Pool_initializer) {
 
 TEST_F(Parity, Pool_initializer_that_fails) {
   expect_restart_freq_exceeded(
-      {.processes = 2, .initializer = carom::call(fail_to_start, "no licence")}, "no licence");
+      {.processes = 2, .initializer = carom::call(fail_with, "no licence")}, "no licence");
   const std::uint32_t forks = board::get(starts);
   EXPECT_GE(forks, 2U);
   EXPECT_LE(forks, 2 * (10 * 2 + 2)) << "no fork storm";
@@ -172,15 +171,15 @@ TEST_F(Parity, Pool_max_pending_block_ends_with_close) {
 TEST_F(Parity, Pool_max_pending_bytes) {
   carom::pool pool{
       {.processes = 1, .max_pending_bytes = 1 << 20, .overflow = carom::overflow::reject}};
-  EXPECT_EQ(pool.apply(length, std::string(3 << 20, 'x')), 3U << 20) << "alone, any size passes";
+  EXPECT_EQ(pool.apply(length_of, std::string(3 << 20, 'x')), 3U << 20) << "alone, any size passes";
   const std::string large(600 << 10, 'x');
   const auto first = pool.apply_async(hold_with, large, begun, release);
-  EXPECT_THROW(pool.apply_async(length, large), carom::queue_full);
+  EXPECT_THROW(pool.apply_async(length_of, large), carom::queue_full);
   const auto small = pool.apply_async(tasks::square, 2);
   board::set(release, 1);
   first.get();
   EXPECT_EQ(small.get(), 4);
-  EXPECT_EQ(pool.apply(length, large), large.size());
+  EXPECT_EQ(pool.apply(length_of, large), large.size());
 }
 
 TEST_F(Parity, Pool_max_pending_map_larger_than_the_limit) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -21,9 +22,6 @@ namespace {
 namespace board = carom::test::board;
 using carom::test::eventually;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
-constexpr std::size_t mib = 1 << 20;
 
 /// Memory that stays: a leak.
 void leak(std::size_t bytes) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/endless_task.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
@@ -153,7 +154,7 @@ TEST_F(Parity, Pool_after_close) {
 TEST_F(Parity, Pool_after_terminate) {
   carom::pool pool{{.processes = 1}};
   pool.apply_async(tasks::for_ever);
-  ASSERT_TRUE(board::wait(tasks::begun));
+  ASSERT_TRUE(board::wait(begun));
   pool.terminate();
   pool.join(60s);
   expect_ended(pool);
@@ -162,7 +163,7 @@ TEST_F(Parity, Pool_after_terminate) {
 TEST_F(Parity, Pool_after_it_has_failed) {
   carom::pool pool{{.processes = 1, .restarts = {.max_restarts = 0}}};
   auto lost = pool.apply_async(tasks::for_ever);
-  ASSERT_TRUE(board::wait(tasks::begun));
+  ASSERT_TRUE(board::wait(begun));
   auto waiting = pool.apply_async(tasks::square, 1);
   ASSERT_EQ(::kill(lost.worker_pid(), SIGKILL), 0);
   EXPECT_THROW(waiting.get(60s), carom::restart_freq_exceeded);
@@ -187,7 +188,7 @@ TEST_F(Parity, Pool_terminate_of_a_pool_that_has_failed_sends_nothing_again) {
     tasks::for_ever();
   });
   auto other = pool.apply_async(tasks::for_ever);
-  ASSERT_TRUE(board::wait(tasks::begun, 2));
+  ASSERT_TRUE(board::wait(begun, 2));
   ASSERT_EQ(::kill(other.worker_pid(), SIGKILL), 0);
   EXPECT_THROW(stubborn.get(60s), carom::restart_freq_exceeded);
   // More often than the grace is long: it passes all the same.
@@ -204,16 +205,16 @@ TEST_F(Parity, Pool_terminate_of_a_pool_that_has_failed_sends_nothing_again) {
 
 TEST_F(Parity, Pool_after_close_while_it_finishes) {
   carom::pool pool{{.processes = 1}};
-  auto held = pool.apply_async(tasks::hold, tasks::begun, 1u);
-  ASSERT_TRUE(board::wait(tasks::begun));
-  auto other = pool.apply_async(tasks::hold, tasks::begun, 1u);
+  auto held = pool.apply_async(tasks::hold, begun, 1u);
+  ASSERT_TRUE(board::wait(begun));
+  auto other = pool.apply_async(tasks::hold, begun, 1u);
   pool.close();
   EXPECT_THROW(pool.apply(tasks::square, 1), carom::pool_closed);
   EXPECT_THROW(pool.restart(), carom::pool_closed);
   EXPECT_EQ(pool.workers().size(), 1u);
   EXPECT_EQ(pool.metrics().pending + pool.metrics().under_way, 2u);
   pool.grow(1);
-  EXPECT_TRUE(board::wait(tasks::begun, 2)) << "what waits is done by one worker more";
+  EXPECT_TRUE(board::wait(begun, 2)) << "what waits is done by one worker more";
   EXPECT_TRUE(pool.terminate_job(held.worker_pid()));
   EXPECT_THROW(held.get(), carom::terminated);
   board::set(1, 1);

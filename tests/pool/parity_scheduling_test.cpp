@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -18,7 +19,7 @@ namespace {
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, order = 2;
+constexpr unsigned order = 2;
 
 int place_in_order(int) { return static_cast<int>(board::add(order)); }
 /// Kills the worker the first times it is called.

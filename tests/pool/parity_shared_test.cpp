@@ -43,13 +43,13 @@ TEST_F(Parity, Shared_value_is_an_argument) {
 }
 
 carom::value<int> make_value(int initial) { return carom::value<int>(initial); }
-carom::value<int> pass_on(carom::value<int> v) { return v; }
+carom::value<int> pass_value_on(carom::value<int> v) { return v; }
 
 TEST_F(Parity, Shared_value_is_a_result) {
   carom::pool pool{{.processes = 1}};
   carom::value<int> made = pool.apply(make_value, 3);
   EXPECT_EQ(made.get(), 3);
-  carom::value<int> same = pool.apply(pass_on, made);
+  carom::value<int> same = pool.apply(pass_value_on, made);
   same.set(4);
   EXPECT_EQ(made.get(), 4);
 }
@@ -73,7 +73,7 @@ TEST_F(Parity, Shared_arrays_and_locks_are_arguments) {
   EXPECT_THAT(raw, testing::ElementsAre(0.5, 0.5));
 }
 
-std::uint64_t sum(const carom::shared_buffer& buffer) {
+std::uint64_t sum_of(const carom::shared_buffer& buffer) {
   const auto all = buffer.as<std::uint32_t>();
   return std::accumulate(all.begin(), all.end(), std::uint64_t{0});
 }
@@ -87,7 +87,7 @@ TEST_F(Parity, Shared_buffer_is_an_argument) {
   carom::shared_buffer buffer(8 << 20);
   const auto all = buffer.as<std::uint32_t>();
   std::iota(all.begin(), all.end(), 0u);
-  EXPECT_EQ(pool.apply(sum, buffer), sum(buffer));
+  EXPECT_EQ(pool.apply(sum_of, buffer), sum_of(buffer));
   pool.apply(square_all, buffer);
   EXPECT_EQ(all[1000], 1'000'000u);
 }
@@ -100,12 +100,12 @@ TEST_F(Parity, Shared_buffer_does_not_stay_in_a_worker) {
   const std::size_t before = pool.apply(mappings);
   const carom::shared_buffer first(std::size_t{1} << 20), second(std::size_t{1} << 20);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(pool.apply(sum, first), 0u);
-    EXPECT_EQ(pool.apply(sum, second), 0u);
-    EXPECT_EQ(pool.apply(sum, second), 0u);
+    EXPECT_EQ(pool.apply(sum_of, first), 0u);
+    EXPECT_EQ(pool.apply(sum_of, second), 0u);
+    EXPECT_EQ(pool.apply(sum_of, second), 0u);
   }
   EXPECT_EQ(pool.apply(mappings), before);
-  EXPECT_EQ(pool.apply(sum, first), 0u);
+  EXPECT_EQ(pool.apply(sum_of, first), 0u);
   const pid_t worker = pool.workers().at(0).pid;
   EXPECT_TRUE(carom::test::eventually([&] {
     return carom::test::shared_mappings(worker) == before;

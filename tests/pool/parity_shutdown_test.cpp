@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -20,8 +21,6 @@ namespace {
 
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
-
-constexpr unsigned begun = 0, release = 1;
 
 template <class R>
 void expect_terminated(const carom::async_result<R>& result) {

@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/helper_program.hpp"
@@ -24,7 +25,7 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, started = 2, start = 3;
+constexpr unsigned started = 2, start = 3;
 
 void start_when_told() {
   board::add(started);

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
 
@@ -21,7 +22,7 @@ namespace {
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, seen = 1;
+constexpr unsigned noticed = 1;
 
 void check_for_ever() {
   board::add(begun);
@@ -74,7 +75,7 @@ int interrupted_call() {
 }
 
 void calls_back_first() {
-  carom::this_task::on_soft_time_limit([] { board::add(seen); });
+  carom::this_task::on_soft_time_limit([] { board::add(noticed); });
   sleep_for_ever();
 }
 
@@ -157,9 +158,9 @@ TEST_F(Parity, Pool_soft_time_limit_interrupts_system_calls) {
 TEST_F(Parity, Pool_soft_time_limit_calls_back_first) {
   carom::pool pool{{.processes = 1, .soft_time_limit = 20ms}};
   EXPECT_THROW(pool.apply(calls_back_first), carom::soft_time_limit_exceeded);
-  EXPECT_EQ(board::get(seen), 1u);
+  EXPECT_EQ(board::get(noticed), 1u);
   EXPECT_THROW(pool.apply(sleep_for_ever), carom::soft_time_limit_exceeded);
-  EXPECT_EQ(board::get(seen), 1u) << "it was the task's before";
+  EXPECT_EQ(board::get(noticed), 1u) << "it was the task's before";
 }
 
 TEST_F(Parity, Pool_soft_time_limit_of_map_items) {
@@ -183,7 +184,7 @@ TEST_F(Parity, Pool_soft_time_limit_of_map_items) {
 /// The first item of a chunk registers a callback and ends; the second passes its limit.
 int registers_or_sleeps(int item) {
   if (item == 0)
-    carom::this_task::on_soft_time_limit([] { board::add(seen); });
+    carom::this_task::on_soft_time_limit([] { board::add(noticed); });
   else
     sleep_for_ever();
   return item;
@@ -195,7 +196,7 @@ TEST_F(Parity, Pool_soft_time_limit_callback_of_a_map_item_is_no_other_items) {
       pool.try_map({.soft_time_limit = 100ms}, registers_or_sleeps, std::vector{0, 1}, 2);
   EXPECT_EQ(outcomes[0].value(), 0);
   EXPECT_THROW(outcomes[1].value(), carom::soft_time_limit_exceeded);
-  EXPECT_EQ(board::get(seen), 0u);
+  EXPECT_EQ(board::get(noticed), 0u);
 }
 
 }  // namespace

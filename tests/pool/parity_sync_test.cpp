@@ -22,7 +22,7 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using namespace std::chrono_literals;
 
-void count_up(carom::lock lock, unsigned slot, int times) {
+void count_locked(carom::lock lock, unsigned slot, int times) {
   for (int i = 0; i < times; ++i) {
     const std::scoped_lock held(lock);
     board::set(slot, board::get(slot) + 1);
@@ -33,8 +33,8 @@ TEST_F(Parity, Sync_lock_is_an_argument_of_tasks) {
   carom::pool pool{{.processes = 2}};
   const carom::lock lock;
   std::vector<carom::async_result<void>> all;
-  for (int i = 0; i < 8; ++i) all.push_back(pool.apply_async(count_up, lock, 0u, 500));
-  count_up(lock, 0, 500);
+  for (int i = 0; i < 8; ++i) all.push_back(pool.apply_async(count_locked, lock, 0u, 500));
+  count_locked(lock, 0, 500);
   for (auto& one : all) one.get();
   EXPECT_EQ(board::get(0), 4500u);
 }
@@ -67,17 +67,17 @@ TEST_F(Parity, Sync_barrier_with_an_action_between_workers) {
   }
 }
 
-std::optional<carom::condition> kept;
-void keep(carom::condition given) { kept = given; }
+std::optional<carom::condition> kept_condition;
+void keep_condition(carom::condition given) { kept_condition = given; }
 bool wait_for_kept() {
-  const std::scoped_lock held(*kept);
+  const std::scoped_lock held(*kept_condition);
   board::add(0);
-  return kept->wait();
+  return kept_condition->wait();
 }
 
 TEST_F(Parity, Sync_condition_of_an_initializer) {
   carom::condition condition;
-  carom::pool pool{{.processes = 2, .initializer = carom::call(keep, condition)}};
+  carom::pool pool{{.processes = 2, .initializer = carom::call(keep_condition, condition)}};
   auto first = pool.apply_async(wait_for_kept), second = pool.apply_async(wait_for_kept);
   board::wait(0, 2);
   condition.lock();
@@ -115,19 +115,20 @@ TEST_F(Parity, Sync_lock_that_a_task_forgets_is_abandoned_when_the_task_ends) {
   lock.release();
 }
 
-enum class what { lock, rlock, semaphore, event, condition, barrier };
+enum class lock_kind { lock, rlock, semaphore, event, condition, barrier };
 
 /// Waits for what does not come; whether the soft limit ended it.
-bool waits_in_vain(what which, carom::lock lock, carom::rlock rlock, carom::semaphore semaphore,
-                   carom::event event, carom::condition condition, carom::barrier barrier) {
+bool waits_in_vain(lock_kind which, carom::lock lock, carom::rlock rlock,
+                   carom::semaphore semaphore, carom::event event, carom::condition condition,
+                   carom::barrier barrier) {
   try {
     switch (which) {
-      case what::lock: lock.lock(); break;
-      case what::rlock: rlock.lock(); break;
-      case what::semaphore: semaphore.acquire(); break;
-      case what::event: event.wait(); break;
-      case what::barrier: barrier.wait(); break;
-      case what::condition: {
+      case lock_kind::lock: lock.lock(); break;
+      case lock_kind::rlock: rlock.lock(); break;
+      case lock_kind::semaphore: semaphore.acquire(); break;
+      case lock_kind::event: event.wait(); break;
+      case lock_kind::barrier: barrier.wait(); break;
+      case lock_kind::condition: {
         const std::scoped_lock held(condition);
         condition.wait();
       }
@@ -147,8 +148,8 @@ TEST_F(Parity, Sync_waits_of_tasks_notice_the_soft_limit) {
   carom::condition condition;
   const carom::barrier barrier(2);
   const std::scoped_lock held(lock, rlock);
-  for (const what which :
-       {what::lock, what::rlock, what::semaphore, what::event, what::condition, what::barrier}) {
+  for (const lock_kind which : {lock_kind::lock, lock_kind::rlock, lock_kind::semaphore,
+                                lock_kind::event, lock_kind::condition, lock_kind::barrier}) {
     auto task = pool.apply_async(carom::task_options{.soft_time_limit = 50ms}, waits_in_vain, which,
                                  lock, rlock, semaphore, event, condition, barrier);
     EXPECT_TRUE(task.get(20s)) << static_cast<int>(which);

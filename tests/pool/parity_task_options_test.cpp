@@ -17,15 +17,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
-int sum(int a, int b) { return a + b; }
+int sum_of_two(int a, int b) { return a + b; }
 
 template <class Items, class Tuples>
 void refuse_all(carom::pool& pool, const carom::task_options& bad, const Items& items,
                 const Tuples& tuples) {
   EXPECT_THROW(pool.map(bad, tasks::square, items), std::invalid_argument);
   EXPECT_THROW(pool.map_async(bad, tasks::square, items), std::invalid_argument);
-  EXPECT_THROW(pool.starmap(bad, sum, tuples), std::invalid_argument);
-  EXPECT_THROW(pool.starmap_async(bad, sum, tuples), std::invalid_argument);
+  EXPECT_THROW(pool.starmap(bad, sum_of_two, tuples), std::invalid_argument);
+  EXPECT_THROW(pool.starmap_async(bad, sum_of_two, tuples), std::invalid_argument);
   EXPECT_THROW(pool.try_map(bad, tasks::square, items), std::invalid_argument);
   EXPECT_THROW(pool.imap(bad, tasks::square, items), std::invalid_argument);
   EXPECT_THROW(pool.imap_unordered(bad, tasks::square, items), std::invalid_argument);

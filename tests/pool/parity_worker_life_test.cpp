@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -25,8 +26,6 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1;
-
 __attribute__((noinline)) int writes_nowhere(std::uintptr_t address) {
   *reinterpret_cast<volatile int*>(address) = 1;
   return *reinterpret_cast<volatile int*>(address);
@@ -34,7 +33,7 @@ __attribute__((noinline)) int writes_nowhere(std::uintptr_t address) {
 __attribute__((noinline)) int calls_what_writes_nowhere(std::uintptr_t address) {
   return writes_nowhere(address) + 1;
 }
-void slow_start() { board::wait(release, 1, std::chrono::minutes(1)); }
+void start_when_released() { board::wait(release, 1, std::chrono::minutes(1)); }
 void hangs_at_start() {
   if (board::add(begun) == 0)
     for (;;) ::pause();
@@ -95,7 +94,8 @@ TEST_F(Parity, Pool_start_timeout) {
 }
 
 TEST_F(Parity, Pool_time_limit_is_not_the_initializers) {
-  carom::pool pool{{.processes = 1, .initializer = carom::call(slow_start), .time_limit = 20ms}};
+  carom::pool pool{
+      {.processes = 1, .initializer = carom::call(start_when_released), .time_limit = 20ms}};
   auto result = pool.apply_async(tasks::square, 3);
   carom::test::let_pass(100ms);
   EXPECT_FALSE(result.ready());

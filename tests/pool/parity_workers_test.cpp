@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -25,7 +26,7 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1, left = 2;
+constexpr unsigned left = 2;
 
 void say_left() { board::add(left); }
 

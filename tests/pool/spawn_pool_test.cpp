@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "runtime/loop_thread.hpp"
+#include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
@@ -23,7 +24,6 @@ namespace {
 namespace board = carom::test::board;
 using namespace std::chrono_literals;
 
-constexpr unsigned begun = 0, release = 1;
 constexpr auto patience = 30s;
 
 std::string repeated(const std::string& text, std::size_t times) {
@@ -32,16 +32,16 @@ std::string repeated(const std::string& text, std::size_t times) {
   return all;
 }
 
-struct point {
+struct point_there {
   int x = 0, y = 0;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     archive& x& y;
   }
 };
-point mirrored(point p) { return {p.y, p.x}; }
+point_there mirrored_there(point_there p) { return {p.y, p.x}; }
 
-int fail(const std::string& why) { throw std::runtime_error(why); }
+int fail_there(const std::string& why) { throw std::runtime_error(why); }
 
 /// An application with an actor system and a pool in it. Its end waits for all actors.
 class service {
@@ -108,9 +108,9 @@ TEST_F(Parity, Spawn_pool_request_of_a_void_function) {
 
 TEST_F(Parity, Spawn_pool_request_with_a_type_that_caf_does_not_know) {
   service app;
-  point got;
-  app.self->request(app.pool, patience, carom::call(mirrored, point{1, 2}))
-      .receive([&](const carom::result<point>& value) { got = value.value(); },
+  point_there got;
+  app.self->request(app.pool, patience, carom::call(mirrored_there, point_there{1, 2}))
+      .receive([&](const carom::result<point_there>& value) { got = value.value(); },
                [&](const caf::error& e) { ADD_FAILURE() << app.text_of(e); });
   EXPECT_EQ(got.x, 2);
   EXPECT_EQ(got.y, 1);
@@ -135,7 +135,7 @@ TEST_F(Parity, Spawn_pool_system_ends_while_the_loop_goes_on) {
 TEST_F(Parity, Spawn_pool_request_that_fails) {
   service app;
   using enum carom::actor_errc;
-  expect_error(app, app.error_of(carom::call(fail, "why")), task, "why");
+  expect_error(app, app.error_of(carom::call(fail_there, "why")), task, "why");
   expect_error(app, app.error_of(carom::call(tasks::die_of, SIGSEGV)), worker_lost, "SIGSEGV");
   expect_error(app, app.error_of(carom::packed_call()), invalid_call, "");
   EXPECT_EQ(app.ask<int>(carom::call(tasks::square, 3)), 9);
@@ -200,7 +200,7 @@ TEST_F(Parity, Spawn_pool_exit_message_ends_it) {
 }
 
 TEST_F(Parity, Spawn_pool_exits_with_the_cause_of_its_failure) {
-  service app({.processes = 1, .initializer = carom::call(fail, "no licence")});
+  service app({.processes = 1, .initializer = carom::call(fail_there, "no licence")});
   app.self->monitor(app.pool);
   caf::error reason;
   app.self->receive([&](const caf::down_msg& message) { reason = message.reason; },

@@ -183,7 +183,7 @@ server_pids own_servers() { return servers_of_host(::getpid()); }
 }  // namespace
 
 TEST_F(Parity, Process_at_exit) {
-  for (const auto method : {start_method::forkserver, start_method::fork})
+  for (const auto method : {start_method::forkserver, start_method::fork, start_method::spawn})
     for (const int way : {0, 1, 2, 3, 4}) {
       SCOPED_TRACE(way);
       board::reset();
@@ -226,7 +226,7 @@ TEST_F(Parity, Process_after_fork) {
     carom::after_fork(note_after_fork);
     carom::after_fork(note_after_fork_too);
     carom::after_fork(+[] { throw std::runtime_error("is logged"); });
-    for (const auto method : {start_method::forkserver, start_method::fork}) {
+    for (const auto method : {start_method::forkserver, start_method::fork, start_method::spawn}) {
       process below(
           {.start_method = method}, +[] {
             board::add(12, board::get(10));
@@ -242,9 +242,9 @@ TEST_F(Parity, Process_after_fork) {
   });
   outer.join();
   EXPECT_EQ(outer.exitcode(), 0);
-  EXPECT_EQ(board::get(10), 6U) << "two processes, two of theirs, two workers";
-  EXPECT_EQ(board::get(11), 1U + 2 + 3 + 4 + 5 + 6) << "in the order of registration";
-  EXPECT_EQ(board::get(12), 1U + 4) << "before the function";
+  EXPECT_EQ(board::get(10), 9U) << "three processes, three of theirs, three workers";
+  EXPECT_EQ(board::get(11), 1U + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9) << "in the order of registration";
+  EXPECT_EQ(board::get(12), 1U + 4 + 7) << "before the function";
 }
 
 TEST_F(Parity, Process_children_at_the_end_of_the_host) {
@@ -357,10 +357,14 @@ TEST_F(Parity, Process_killed_at_any_instant) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 dice(seed);
   for (int i = 0; i < kills; ++i) {
-    const auto method = i % 5 == 0 ? start_method::fork : start_method::forkserver;
+    const auto method = i % 20 == 7  ? start_method::spawn
+                        : i % 5 == 0 ? start_method::fork
+                                     : start_method::forkserver;
     process victim({.start_method = method}, leave_with, 7);
     victim.start();
-    if (const auto pause = dice() % 400; pause > 50) let_pass(std::chrono::microseconds(pause));
+    // A program takes longer to begin.
+    const auto pause = dice() % (method == start_method::spawn ? 20'000 : 400);
+    if (pause > 50) let_pass(std::chrono::microseconds(pause));
     switch (dice() % 4) {
       case 0: victim.kill(); break;
       case 1: victim.terminate(); break;

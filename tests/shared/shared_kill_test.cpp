@@ -80,6 +80,50 @@ TEST_F(Parity, Shared_value_killed_at_instructions_of_with) {
   EXPECT_GE(told, 1);
 }
 
+TEST_F(Parity, Shared_array_killed_at_instructions_of_set) {
+  carom::array<int> elements{1, 1, 1};
+  int stayed = 0;
+  const int done = kill_at_instructions(
+      [&] { elements.set(1, 2); }, std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
+      [&](std::uint64_t at) {
+        ASSERT_TRUE(elements.get_lock().acquire(30s)) << at;
+        elements.get_lock().release();
+        ASSERT_EQ(elements.get(0), 1);
+        ASSERT_EQ(elements.get(2), 1);
+        const int now = elements.get(1);
+        ASSERT_TRUE(now == 1 || now == 2) << now << " at " << at;
+        stayed += now == 1;
+        elements.with([](std::span<int> all, bool) { all[1] = 1; });
+        ASSERT_FALSE(elements.damaged());
+      });
+  EXPECT_GT(done, 2);
+  EXPECT_GT(stayed, 0);
+  EXPECT_LE(stayed, done) << "the last one ran to its end";
+}
+
+TEST_F(Parity, Shared_array_killed_at_instructions_of_assign) {
+  carom::array<int> elements(40);
+  std::vector<int> next(40, 0);
+  int told = 0;
+  const int done = kill_at_instructions(
+      [&] {
+        std::ranges::fill(next, elements.get(0) + 1);
+        elements.assign(0, next);
+      },
+      std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
+      [&](std::uint64_t at) {
+        ASSERT_TRUE(elements.get_lock().acquire(30s)) << at;
+        elements.get_lock().release();
+        elements.with([&](std::span<int> all, bool damaged) {
+          ASSERT_TRUE(damaged || all_equal(all)) << "half assigned without a word, at " << at;
+          told += damaged;
+          std::ranges::fill(all, all.front());
+        });
+      });
+  EXPECT_GT(done, 2);
+  EXPECT_GE(told, 1);
+}
+
 TEST_F(Parity, Shared_value_counts_what_was_counted_whole) {
   seeded random;
   carom::value<long> counter;

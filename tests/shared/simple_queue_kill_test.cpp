@@ -230,6 +230,45 @@ TEST_F(Parity, Queue_simple_killed_at_instructions_of_get) {
   }
 }
 
+TEST_F(Parity, Queue_simple_killed_at_instructions_of_close) {
+  std::optional<simple_queue<int>> queue;
+  std::optional<forked> waiter;
+  const auto begin = [&] {
+    board::reset();
+    queue.emplace();
+    queue->put(7);
+    waiter.emplace([&] {
+      if (queue->get() != 7) return false;
+      board::add(0);
+      try {
+        (void)queue->get();
+      } catch (const carom::process_error&) {
+        return true;
+      }
+      return false;
+    });
+    board::wait(0);
+  };
+  begin();
+  int open = 0;
+  const int done =
+      kill_at_instructions([&] { queue->close(); }, std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
+                           [&](std::uint64_t at) {
+                             if (!queue->closed()) {
+                               ++open;
+                               queue->close();
+                             }
+                             ASSERT_TRUE(waiter->succeeded()) << at;
+                             ASSERT_THROW(queue->put(1), carom::process_error) << at;
+                             begin();
+                           });
+  queue->close();
+  EXPECT_TRUE(waiter->succeeded());
+  EXPECT_GT(done, 2);
+  EXPECT_GT(open, 0);
+  EXPECT_LE(open, done) << "the last one closed it";
+}
+
 TEST_F(Parity, Queue_simple_killed_while_it_waits) {
   seeded random;
   simple_queue<int> empty;
