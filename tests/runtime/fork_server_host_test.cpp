@@ -12,6 +12,7 @@
 
 #include "runtime/proc_tree.hpp"
 #include "tests/runtime/fork_server_support.hpp"
+#include "tests/support/eventually.hpp"
 
 namespace carom::runtime {
 namespace {
@@ -43,7 +44,7 @@ class ForkServerHost : public ForkServer {
   void expect_all_gone_within_a_second_of(pid_t host) {
     const auto begin = clock::now();
     ASSERT_EQ(::kill(host, SIGKILL), 0);
-    EXPECT_TRUE(wait_until_childless(1s));
+    EXPECT_TRUE(wait_until_childless(1s * test::slowness));
     RecordProperty("milliseconds", static_cast<int>((clock::now() - begin) / 1ms));
   }
 
@@ -174,7 +175,7 @@ TEST_F(ForkServerHost, NothingOutlivesTheHandle) {
   ask(forked_one(), "descendants");
   const auto begin = clock::now();
   server_.reset();
-  EXPECT_TRUE(wait_until_childless(1s));
+  EXPECT_TRUE(wait_until_childless(1s * test::slowness));
   RecordProperty("milliseconds", static_cast<int>((clock::now() - begin) / 1ms));
 }
 

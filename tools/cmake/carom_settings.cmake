@@ -11,6 +11,10 @@ if(BUILD_SHARED_LIBS)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endif()
 
+# What carom calls elsewhere is found when a program is loaded. Found at its first call, it would be looked for in each
+# forked process anew, which faults in a page of every library on the way.
+add_compile_options(-fno-plt)
+
 if(PROJECT_IS_TOP_LEVEL)
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
