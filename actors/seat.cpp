@@ -42,6 +42,8 @@ void seat::sit(pid_t pid, runtime::unique_fd pidfd, std::optional<runtime::uniqu
 void seat::read_channel() {
   // The end of the channel is no death: a grandchild may hold it, and the pidfd will tell.
   if (!link_.read(*this)) readable_.reset();
+  // A ring that found the channel full was left out by the worker: whatever filled it rings too.
+  if (!buried) owner_->results_waiting(*this);
 }
 
 void seat::watch_writable() {

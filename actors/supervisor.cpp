@@ -253,6 +253,8 @@ std::uint32_t supervisor::drain(seat& from) {
   }
   if (available == 0) return 0;
   if (from.link().has_put_off()) from.read_channel();
+  // Descriptors taken just now may have kept out the ring of what came behind `available`.
+  if (!from.active && !from.buried) results_waiting(from);
   core_.set_average(from.index(), from.link().header().average_ns.load(std::memory_order_relaxed));
   from.link().release_results(available);
   from.watch_writable();

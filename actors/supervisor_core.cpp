@@ -17,7 +17,11 @@ constexpr std::uint64_t worth_waking_ns = 20'000;
 constexpr std::uint64_t worth_stealing_ns = 200'000;
 
 /// Start-up deaths allowed: billiard's burst check.
-restart_intensity start_burst(std::uint32_t processes) { return {10 * processes, 1'000'000'000}; }
+constexpr std::uint32_t start_deaths = 10;  // for each process
+constexpr std::int64_t start_period_ns = 1'000'000'000;
+restart_intensity start_burst(std::uint32_t processes) {
+  return {start_deaths * processes, start_period_ns};
+}
 
 using state_of = supervisor_core::worker_state;
 
@@ -73,7 +77,7 @@ std::uint64_t supervisor_core::next_budget() {
 void supervisor_core::worker_up(worker_index w) {
   worker& up = workers_[w];
   if (up.state != worker_state::starting) return;
-  up.was_ready = true;
+  up.was_ready = ever_ready_ = true;
   pause_.succeeded();
   set_state(w, worker_state::standby);
   seat_standby();
@@ -96,7 +100,17 @@ supervisor_core::verdict supervisor_core::worker_down(worker_index w, std::int64
     const std::uint32_t before = counted.count();
     if (!counted.step(now_ns)) {
       deaths_ = before + 1;
+      deaths_within_ns_ = was_ready ? options_.period_ns : start_period_ns;
       return verdict::give_up;
+    }
+    // Starts that fail slowly fit into any window: what has never worked is not tried for ever.
+    if (!ever_ready_) {
+      if (start_failures_++ == 0) first_failure_ns_ = now_ns;
+      if (start_failures_ > start_deaths * options_.processes) {
+        deaths_ = start_failures_;
+        deaths_within_ns_ = now_ns - first_failure_ns_;
+        return verdict::give_up;
+      }
     }
     backoff_.died(now_ns);
   }

@@ -190,6 +190,8 @@ class supervisor_core {
   void accepted() { restarts_.accepted(); }
   /// After `give_up`: how many deaths were one too many.
   std::uint32_t deaths() const { return deaths_; }
+  /// Within what time.
+  std::int64_t deaths_within_ns() const { return deaths_within_ns_; }
   /// A worker whose ring was full may have room now.
   void try_again(worker_index w) { list_if_hungry(w); }
 
@@ -261,6 +263,10 @@ class supervisor_core {
   worker_index giving_ = 0;
   std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
   std::uint32_t deaths_ = 0;
+  std::int64_t deaths_within_ns_ = 0;
+  bool ever_ready_ = false;           // some worker has been
+  std::uint32_t start_failures_ = 0;  // until then
+  std::int64_t first_failure_ns_ = 0;
   restart_intensity restarts_;
   restart_intensity start_burst_;
   restart_backoff backoff_;

@@ -49,7 +49,7 @@ void supervisor::fail_pool(const std::string& cause) {
   core_.fail();
   restart_freq_info info;
   info.restarts = core_.deaths();
-  info.period = options_.restarts.period;
+  info.period = std::chrono::nanoseconds(core_.deaths_within_ns());
   info.cause = cause;
   const auto error = std::make_exception_ptr(restart_freq_exceeded(info));
   say([&](auto& log) {

@@ -37,6 +37,8 @@ struct backoff_options {
 };
 
 /// How often workers may die before the pool gives up (billiard: max_restarts, max_restart_freq).
+/// Workers that die before they are ready count for themselves: 10 for each process are allowed in
+/// a second, and in all as long as none has ever been ready.
 /// Deaths that the pool orders are none, nor are starts for which the host has no descriptor,
 /// memory or process left: those are tried again, each after a longer pause of at most 1 s, and the
 /// pool gives up only when all the time no worker has been there, for 10 s or `start_timeout`, if

@@ -38,7 +38,7 @@ void simulation::worker_up(index w) {
   worker.ready_sent = true;
   core_.worker_up(w);
   if (starting) {
-    worker.up = true;
+    worker.up = ever_up_ = true;
     pause_.succeeded();
     must(core_.state(w) == worker_state::ready || core_.state(w) == worker_state::standby,
          "who is up works or stands by");
@@ -67,6 +67,12 @@ bool simulation::down(index w, bool ordered) {
     if (counted.maxR == 0 || !counted.step(now_ns_)) {
       must(said == verdict::give_up, "one death too many is given up");
       must(core_.deaths() == counted.maxR + 1, "it says how many were too many");
+      ++seen_[met::given_up];
+      return true;
+    }
+    if (!ever_up_ && ++start_failures_ > 10 * options_.processes) {
+      must(said == verdict::give_up, "what has never worked is not tried for ever");
+      must(core_.deaths() == start_failures_, "it says how many starts failed");
       ++seen_[met::given_up];
       return true;
     }

@@ -170,6 +170,8 @@ class simulation {
   std::multimap<std::int64_t, model_task*> delayed_;  // to be tried again
   billiard_restart_state restarts_;
   billiard_restart_state start_burst_;
+  bool ever_up_ = false;
+  std::uint32_t start_failures_ = 0;
   model_backoff backoff_;
   model_pause pause_;
   model_rate rate_;

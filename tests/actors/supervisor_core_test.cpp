@@ -66,6 +66,31 @@ TEST_F(Workers, DeathsBeforeReadyHaveALimitOfTheirOwnThatNoTaskForgives) {
   EXPECT_EQ(core_->worker_down(0, 10, false), verdict::give_up);
 }
 
+TEST_F(Workers, WhatHasNeverBeenReadyIsNotTriedForEverHoweverSlowlyItFails) {
+  constexpr std::int64_t hour = 3'600'000'000'000;
+  core_.emplace(supervisor_core::options{1, 1'000, hour});
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(core_->next_start());
+    ASSERT_EQ(core_->worker_down(0, i * hour, false), verdict::restart);
+  }
+  ASSERT_TRUE(core_->next_start());
+  EXPECT_EQ(core_->worker_down(0, 10 * hour, false), verdict::give_up);
+  EXPECT_EQ(core_->deaths(), 11u);
+  EXPECT_EQ(core_->deaths_within_ns(), 10 * hour);
+}
+
+TEST_F(Workers, WhatHasBeenReadyIsTriedForAsLongAsItFailsSlowly) {
+  constexpr std::int64_t hour = 3'600'000'000'000;
+  core_.emplace(supervisor_core::options{1, 1'000, hour});
+  ASSERT_TRUE(core_->next_start());
+  core_->worker_up(0);
+  ASSERT_EQ(core_->worker_down(0, 0, false), verdict::restart);
+  for (int i = 1; i < 100; ++i) {
+    ASSERT_TRUE(core_->next_start());
+    ASSERT_EQ(core_->worker_down(0, i * hour, false), verdict::restart);
+  }
+}
+
 TEST_F(Workers, AStartForWhichTheHostHasNoMeansIsNoDeath) {
   start({.processes = 2, .max_restarts = 0, .start_patience_ns = 10'000'000});
   die(1);

@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "tests/support/eventually.hpp"
 #include "tests/support/forked.hpp"
 
 namespace carom::test {
@@ -32,6 +33,13 @@ class seeded {
   std::uint64_t seed_;
   std::mt19937_64 engine_;
 };
+
+/// Instructions between two kills inside of a short operation: each one in a full run. Under a
+/// sanitizer there are many more of them, which costs their square.
+inline std::uint64_t short_stride() {
+  if (std::getenv("CAROM_FULL")) return 1;
+  return slowness > 1 ? 307 : 7;
+}
 
 /// Kills a forked copy that runs `body` before its first instruction, before a later one, and so on
 /// until it ends by itself, and calls `check(instruction)` after each. From one to the next there

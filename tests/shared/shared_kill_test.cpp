@@ -65,8 +65,7 @@ TEST_F(Parity, Shared_value_killed_at_instructions_of_with) {
   carom::value<std::array<int, 2>> pair;
   int told = 0;
   const int done = kill_at_instructions(
-      [&] { pair.with([](std::array<int, 2>& both) { ++both[0], ++both[1]; }); },
-      std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
+      [&] { pair.with([](std::array<int, 2>& both) { ++both[0], ++both[1]; }); }, short_stride(),
       [&](std::uint64_t at) {
         ASSERT_TRUE(pair.get_lock().acquire(30s)) << at;
         pair.get_lock().release();
@@ -83,19 +82,19 @@ TEST_F(Parity, Shared_value_killed_at_instructions_of_with) {
 TEST_F(Parity, Shared_array_killed_at_instructions_of_set) {
   carom::array<int> elements{1, 1, 1};
   int stayed = 0;
-  const int done = kill_at_instructions(
-      [&] { elements.set(1, 2); }, std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
-      [&](std::uint64_t at) {
-        ASSERT_TRUE(elements.get_lock().acquire(30s)) << at;
-        elements.get_lock().release();
-        ASSERT_EQ(elements.get(0), 1);
-        ASSERT_EQ(elements.get(2), 1);
-        const int now = elements.get(1);
-        ASSERT_TRUE(now == 1 || now == 2) << now << " at " << at;
-        stayed += now == 1;
-        elements.with([](std::span<int> all, bool) { all[1] = 1; });
-        ASSERT_FALSE(elements.damaged());
-      });
+  const int done =
+      kill_at_instructions([&] { elements.set(1, 2); }, short_stride(),
+                           [&](std::uint64_t at) {
+                             ASSERT_TRUE(elements.get_lock().acquire(30s)) << at;
+                             elements.get_lock().release();
+                             ASSERT_EQ(elements.get(0), 1);
+                             ASSERT_EQ(elements.get(2), 1);
+                             const int now = elements.get(1);
+                             ASSERT_TRUE(now == 1 || now == 2) << now << " at " << at;
+                             stayed += now == 1;
+                             elements.with([](std::span<int> all, bool) { all[1] = 1; });
+                             ASSERT_FALSE(elements.damaged());
+                           });
   EXPECT_GT(done, 2);
   EXPECT_GT(stayed, 0);
   EXPECT_LE(stayed, done) << "the last one ran to its end";
@@ -110,7 +109,7 @@ TEST_F(Parity, Shared_array_killed_at_instructions_of_assign) {
         std::ranges::fill(next, elements.get(0) + 1);
         elements.assign(0, next);
       },
-      std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
+      short_stride(),
       [&](std::uint64_t at) {
         ASSERT_TRUE(elements.get_lock().acquire(30s)) << at;
         elements.get_lock().release();

@@ -251,17 +251,16 @@ TEST_F(Parity, Queue_simple_killed_at_instructions_of_close) {
   };
   begin();
   int open = 0;
-  const int done =
-      kill_at_instructions([&] { queue->close(); }, std::getenv("CAROM_FULL") ? 1 : 7 * slowness,
-                           [&](std::uint64_t at) {
-                             if (!queue->closed()) {
-                               ++open;
-                               queue->close();
-                             }
-                             ASSERT_TRUE(waiter->succeeded()) << at;
-                             ASSERT_THROW(queue->put(1), carom::process_error) << at;
-                             begin();
-                           });
+  const int done = kill_at_instructions([&] { queue->close(); }, short_stride(),
+                                        [&](std::uint64_t at) {
+                                          if (!queue->closed()) {
+                                            ++open;
+                                            queue->close();
+                                          }
+                                          ASSERT_TRUE(waiter->succeeded()) << at;
+                                          ASSERT_THROW(queue->put(1), carom::process_error) << at;
+                                          begin();
+                                        });
   queue->close();
   EXPECT_TRUE(waiter->succeeded());
   EXPECT_GT(done, 2);
