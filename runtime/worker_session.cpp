@@ -31,11 +31,12 @@ void worker_session::run_tasks() {
       if (skipped.flags & flag_descriptors) descriptors_of(tasks_->position());
     });
     if (!slot) break;
+    // What a task needs went ahead of it on the channel: a module, a segment.
+    if (messages_wait()) read_waiting_messages();
     last_start_ = now;
     if (slot->flags & flag_observed) ring_host();
     run(*slot);
     if (wants_out_) break;
-    if (messages_wait()) read_waiting_messages();
   }
   last_start_ = 0;
 }

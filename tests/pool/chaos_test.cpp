@@ -29,7 +29,9 @@ using carom::test::server_pids;
 using carom::test::signal_family;
 using carom::test::worker_roster;
 
-const int task_count = std::getenv("CAROM_FULL") ? 1'000'000 : 50'000;
+// Under a sanitizer it takes longer until a worker is there that may be killed.
+using carom::test::slowness;
+const int task_count = std::getenv("CAROM_FULL") ? 1'000'000 : 50'000 / slowness;
 
 // One word of the board for each task that is under way; the window is smaller than the board.
 constexpr unsigned first_slot = 1000;
@@ -99,12 +101,12 @@ void survive_kills_of(std::vector<pid_t server_pids::*> victims) {
   std::atomic<std::size_t> turn = 0;
   {
     carom::pool pool(roster.watch({.processes = 2}));
-    repeatedly killer(5, [&] { return kill_server(victims[turn++ % victims.size()]); });
+    repeatedly killer(5 / slowness, [&] { return kill_server(victims[turn++ % victims.size()]); });
     // Workers that die meanwhile are replaced by servers that die.
-    repeatedly more(10, [&] { return roster.kill_one(); });
+    repeatedly more(10 / slowness, [&] { return roster.kill_one(); });
     run_tasks(pool, ended);
     more.stop();
-    EXPECT_GT(killer.stop(), 3);
+    EXPECT_GT(killer.stop(), 3 / slowness);
     ASSERT_TRUE(roster.wait_for_alive(2));
     EXPECT_EQ(pool.apply(tasks::square, 5), 25);
   }
@@ -161,9 +163,9 @@ TEST_F(Chaos, workers_killed_fifty_times_a_second) {
   tally ended;
   {
     carom::pool pool(roster.watch({.processes = 4}));
-    repeatedly killer(50, [&] { return roster.kill_one(); });
+    repeatedly killer(50 / slowness, [&] { return roster.kill_one(); });
     run_tasks(pool, ended);
-    EXPECT_GT(killer.stop(), 10);
+    EXPECT_GT(killer.stop(), 10 / slowness);
     ASSERT_TRUE(roster.wait_for_alive(4));
     EXPECT_EQ(pool.apply(tasks::square, 5), 25);
   }
@@ -174,7 +176,7 @@ TEST_F(Chaos, workers_killed_fifty_times_a_second) {
 TEST_F(Chaos, maps_while_workers_are_killed) {
   worker_roster roster;
   carom::pool pool(roster.watch({.processes = 3}));
-  repeatedly killer(50, [&] { return roster.kill_one(); });
+  repeatedly killer(50 / slowness, [&] { return roster.kill_one(); });
   for (int round = 0; round < 20; ++round) {
     const auto outcomes = pool.try_map(
         [](int x) {
@@ -196,7 +198,7 @@ TEST_F(Chaos, maps_while_workers_are_killed) {
 TEST_F(Chaos, large_values_while_workers_are_killed) {
   worker_roster roster;
   carom::pool pool(roster.watch({.processes = 3}));
-  repeatedly killer(30, [&] { return roster.kill_one(); });
+  repeatedly killer(30 / slowness, [&] { return roster.kill_one(); });
   int right = 0, lost = 0;
   for (int round = 0; round < 40; ++round) {
     std::vector<carom::async_result<std::string>> results;

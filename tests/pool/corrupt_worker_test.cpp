@@ -27,6 +27,7 @@ namespace {
 namespace board = carom::test::board;
 namespace runtime = carom::runtime;
 using carom::test::eventually;
+using carom::test::slowness;
 using namespace std::chrono_literals;
 
 /// Publishes a result behind the worker's back, and rings no bell.
@@ -130,11 +131,12 @@ class accusations final : public spdlog::sinks::base_sink<std::mutex> {
 TEST_F(Failures, 25_chunk_that_its_worker_has_called_done_ends_once) {
   carom::pool pool{{.processes = 2,
                     .start_method = carom::start_method::forkserver,
-                    .claim_deadline = 500ms}};  // for the one that hangs when it is through
+                    // for the one that hangs when it is through
+                    .claim_deadline = 500ms * slowness}};
   const std::vector<int> items{0, 1, 2};
   for (int round = 0; round < 2; ++round) {
-    auto results = pool.map_async(carom::task_options{.time_limit = 100ms}, call_the_chunk_done,
-                                  items, items.size());
+    auto results = pool.map_async(carom::task_options{.time_limit = 100ms * slowness},
+                                  call_the_chunk_done, items, items.size());
     EXPECT_EQ(results.get(20s), (std::vector<int>{0, 1, 1})) << "it was believed";
     EXPECT_EQ(pool.apply(tasks::square, 3), 9);
   }

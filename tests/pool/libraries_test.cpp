@@ -4,8 +4,11 @@
 
 #include <carom/errors.hpp>
 #include <carom/pool.hpp>
+#include <deque>
+#include <string>
 #include <vector>
 
+#include "tests/pool/tasks.hpp"
 #include "tests/support/c_library.hpp"
 #include "tests/support/leak_guard.hpp"
 
@@ -32,6 +35,21 @@ TEST_F(Parity, Pool_functions_of_libraries_that_come_and_go) {
       EXPECT_EQ(pool.map(here, std::vector{1, 2}), (std::vector{3, 4}));
       second.close();
     }
+  }
+}
+
+// The worker still looks around for tasks when one comes whose library it has only just been told.
+TEST_F(Parity, Pool_functions_of_libraries_that_are_opened_between_two_tasks) {
+  carom::pool pool{{.processes = 1}};
+  std::deque<carom::test::c_library> libraries;
+  for (int i = 0; i < 10; ++i) {
+    auto& library =
+        libraries.emplace_back("int add(int x) { return x + " + std::to_string(i) + "; }");
+    library.open();
+    const auto add = reinterpret_cast<function>(library.symbol("add"));
+    pool.apply(tasks::nothing);
+    ASSERT_EQ(pool.apply(add, 10), 10 + i);
+    ASSERT_EQ(pool.apply(add, 20), 20 + i);
   }
 }
 
