@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,9 @@ int call_the_chunk_done(int x) {
   if (x != 2) return x;
   auto& page = *runtime::identity().page;
   const auto& run = page.open;
-  const std::size_t one = run.length / run.count.load();
+  if (run.count.load() != 2)
+    throw std::domain_error("on a slow machine they are published already");
+  const std::size_t one = run.length / 2;
   const std::size_t size = 3 * one, at = runtime::ring_bytes - size;
   std::byte* const bytes = page.result_bytes.data() + at;
   std::memcpy(bytes, run.bytes.data(), 2 * one);
@@ -134,10 +137,15 @@ TEST_F(Failures, 25_chunk_that_its_worker_has_called_done_ends_once) {
                     // for the one that hangs when it is through
                     .claim_deadline = 500ms * slowness}};
   const std::vector<int> items{0, 1, 2};
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0, attempts = 0; round < 2;) {
     auto results = pool.map_async(carom::task_options{.time_limit = 100ms * slowness},
                                   call_the_chunk_done, items, items.size());
-    EXPECT_EQ(results.get(20s), (std::vector<int>{0, 1, 1})) << "it was believed";
+    try {
+      EXPECT_EQ(results.get(20s), (std::vector<int>{0, 1, 1})) << "it was believed";
+      ++round;
+    } catch (const std::domain_error&) {
+      ASSERT_LT(++attempts, 1000);
+    }
     EXPECT_EQ(pool.apply(tasks::square, 3), 9);
   }
 }
