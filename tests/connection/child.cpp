@@ -13,11 +13,14 @@
 #include <system_error>
 #include <utility>
 
+#include "tests/support/eventually.hpp"
+
 namespace carom::test {
 
 child::child(const std::function<void()>& body) {
   const pid_t parent = ::getpid();
   std::fflush(nullptr);
+  let_threads_rest();
   pid_ = ::fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
   if (pid_ == 0) {

@@ -27,6 +27,9 @@ namespace board = carom::test::board;
 
 TEST_F(Failures, 38_undrained_queue_a_process_that_put_much_ends) {
   carom::queue<std::string> q;
+  // The loop has done all of it once: ASan does not guard its lists of stacks across a fork.
+  q.put(std::string(100'000, 'x'));
+  (void)q.get();
   forked_process producer([&] {
     for (int i = 0; i < 20'000; ++i) q.put(std::string(100, 'x'));
     for (int i = 0; i < 50; ++i) q.put(std::string(100'000, 'x'));

@@ -12,9 +12,13 @@
 #include <random>
 #include <stdexcept>
 
+#include "tests/support/eventually.hpp"
+
 namespace carom::test {
 
-forked_process::forked_process(const std::function<int()>& run) : pid_(::fork()) {
+forked_process::forked_process(const std::function<int()>& run) {
+  let_threads_rest();
+  pid_ = ::fork();
   if (pid_ < 0) throw std::runtime_error("fork");
   if (pid_ != 0) return;
   int status = exit_of_exception;

@@ -3,9 +3,14 @@
 
 #include <poll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
 
 namespace carom::test {
 
@@ -24,6 +29,28 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
     let_pass(pause);
   }
 }
+
+#ifdef __SANITIZE_ADDRESS__
+namespace {
+
+bool others_sleep() {
+  std::error_code error;
+  for (const auto& one : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    if (one.path().filename() == std::to_string(::gettid())) continue;
+    std::string stat;
+    std::getline(std::ifstream(one.path() / "stat"), stat);
+    const auto name_end = stat.rfind(')');
+    if (name_end != std::string::npos && stat.compare(name_end, 3, ") S") != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void let_threads_rest() { (void)eventually(others_sleep, std::chrono::milliseconds(100)); }
+#else
+void let_threads_rest() {}
+#endif
 
 bool wait_for_end(int pidfd, std::chrono::milliseconds deadline) {
   const auto end = std::chrono::steady_clock::now() + deadline;

@@ -21,6 +21,11 @@ bool eventually(const std::function<bool()>& condition,
 /// Waits until a pidfd's process has ended.
 bool wait_for_end(int pidfd, std::chrono::milliseconds deadline = std::chrono::seconds(20));
 
+/// To be called before a fork beside other threads. Under AddressSanitizer it lets them come to
+/// rest, for a moment at most: gcc 12's does not guard its lists of stacks across a fork, and a
+/// copy made while a thread allocates may wait for ever.
+void let_threads_rest();
+
 /// Lets time pass where time is the subject of the test.
 void let_pass(std::chrono::nanoseconds time);
 

@@ -13,6 +13,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tests/support/eventually.hpp"
+
 namespace carom::test {
 namespace {
 
@@ -36,6 +38,7 @@ int wait_for(pid_t pid) {
 
 pid_t fork_or_throw() {
   const pid_t parent = ::getpid();
+  let_threads_rest();
   const pid_t pid = ::fork();
   if (pid < 0) throw std::runtime_error("fork");
   if (pid == 0) {
