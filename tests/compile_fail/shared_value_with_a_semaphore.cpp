@@ -1,4 +1,4 @@
-// expect: no matching function for call to .carom::value<int>::value\(int, carom::semaphore\)
+// expect: no matching function for call to .*value<int>::value.int, carom::semaphore
 // SPDX-License-Identifier: BSL-1.0
 #include <carom/shared.hpp>
 #include <carom/sync.hpp>

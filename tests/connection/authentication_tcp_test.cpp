@@ -16,6 +16,7 @@
 #include "runtime/unique_fd.hpp"
 #include "tests/connection/child.hpp"
 #include "tests/support/board.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {
@@ -117,7 +118,10 @@ TEST_F(Parity, Connection_over_TCP_a_wrong_key_is_refused_on_both_sides) {
 }
 
 TEST_F(Parity, Connection_over_TCP_strangers_that_reset_shout_or_are_silent_are_dropped) {
-  listener l{{.address = "127.0.0.1:0", .authkey = tcp_key, .handshake_timeout = 50ms}};
+  // Enough for the honest one on a slow machine.
+  listener l{{.address = "127.0.0.1:0",
+              .authkey = tcp_key,
+              .handshake_timeout = 1s * carom::test::slowness}};
   {
     tcp_stranger resets(l), shouts(l), leaves(l);
     resets.reset();
