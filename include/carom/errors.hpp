@@ -214,7 +214,8 @@ struct restart_freq_info {
   }
 };
 
-/// Workers died faster than the pool's restart intensity allows; the pool has stopped.
+/// Workers died faster than the pool's restart intensity allows, or none has ever become ready; the
+/// pool has stopped.
 class CAROM_API restart_freq_exceeded : public error {
  public:
   explicit restart_freq_exceeded(restart_freq_info info);
