@@ -46,7 +46,6 @@ serialization::setup_message make_setup(const pool_options& options, std::uint64
   setup.origin = runtime::own_process::instance().origin_of_child();
   setup.origin.name = setup.origin.identity = options.name + "-" + std::to_string(index);
   if (options.start_method == start_method::forkserver)
-    // Written when the server was started, while this process had one thread.
     setup.inherited_modules = runtime::process_state::instance().server_modules;
   for (std::size_t i = setup.inherited_modules; i < runtime::module_count(); ++i) {
     const auto info = runtime::module_at(i);

@@ -65,6 +65,13 @@ process_message receive_set_up(channel& from) {
   return unpack_message<process_message>(std::span(carried.data(), carried.size()));
 }
 
+void learn_modules(const process_message& told) {
+  std::vector<module_info> modules;
+  for (const module_record& record : told.modules)
+    modules.push_back({record.build_id, record.path});
+  set_peer_modules(modules, told.inherited_modules);
+}
+
 detail::descriptor_list receive_descriptors(channel& from, std::uint32_t messages) {
   detail::descriptor_list list;
   message received;
@@ -144,10 +151,7 @@ int run_function(channel to_host, const process_message& told) {
   remove_crash_report();
   process_pid = ::getpid();
   restart_log("carom-" + told.origin.name, told.log_level);
-  std::vector<module_info> modules;
-  for (const module_record& record : told.modules)
-    modules.push_back({record.build_id, record.path});
-  set_peer_modules(modules);
+  learn_modules(told);
   own_process::become(told.origin);
   ::on_exit(&on_exit_of_process, nullptr);
   ::exit(run_function(std::move(to_host), told));

@@ -63,6 +63,9 @@ class child_process final : public detail::process_body,
   enum stage : std::uint32_t { made, starting, failed, running, ended };
   using deadline = std::optional<std::chrono::steady_clock::time_point>;
 
+  /// None if it lies beyond what the clock can say.
+  static deadline after(std::optional<std::chrono::nanoseconds> timeout);
+
   void forked(std::uint64_t id, pid_t pid, unique_fd pidfd) override;
   void fork_failed(std::uint64_t id, int error) override;
   void exited(std::uint64_t id, const exit_info& info) override;

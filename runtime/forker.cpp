@@ -17,6 +17,7 @@
 
 #include "runtime/handle_fd.hpp"
 #include "runtime/keeper.hpp"
+#include "runtime/modules.hpp"
 #include "runtime/proc_tree.hpp"
 
 namespace carom::runtime {
@@ -88,6 +89,7 @@ void forker::preload() {
 void forker::boot() {
   if (!std::exchange(context_.booted, true)) {
     preload();
+    inherit_peer_modules();
     if (context_.hooks.boot != nullptr) context_.hooks.boot();
   }
   context_.handle_fds = descriptors_of_handles();

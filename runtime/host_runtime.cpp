@@ -263,10 +263,11 @@ void host_runtime::linger(std::shared_ptr<host_runtime> one) {
 }
 
 void host_runtime::end_lingering() {
+  auto* const state = process_state::existing();
+  if (!state) return;
   std::shared_ptr<host_runtime> last;
-  auto& state = process_state::instance();
-  std::lock_guard lock(state.mutex);
-  last.swap(state.lingering);
+  std::lock_guard lock(state->mutex);
+  last.swap(state->lingering);
 }
 
 void host_runtime::signal_group(std::uint64_t id, int signal) {

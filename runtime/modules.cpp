@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stdexcept>
 
 #include "runtime/symbols.hpp"
 
@@ -244,6 +245,8 @@ void inherit_peer_modules() {
 }
 
 void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited) {
+  if (inherited > peers().size())
+    throw std::length_error("set_peer_modules: so many modules have not been inherited");
   peers().resize(inherited);
   if (modules.empty()) return;
   const auto here = loaded_modules();

@@ -28,7 +28,7 @@ void inherit_peer_modules();
 /// The peer's modules, by which `resolve_code` understands its addresses: this process becomes
 /// another's worker. The first `inherited` are those of `inherit_peer_modules`. A module that is
 /// not loaded here is loaded from its path if it has the same build-id; otherwise what lies in it
-/// is unknown_task.
+/// is unknown_task. Throws std::length_error if not so many have been inherited.
 void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited = 0);
 void add_peer_module(const module_info& module);
 

@@ -15,6 +15,15 @@
 namespace carom::runtime {
 namespace {
 
+struct owned {
+  pid_t owner = ::getpid();
+  process_state state;
+};
+
+/// A forked copy leaves the inherited state alone: its lock may be held by a thread that is not
+/// there, and the processes it speaks of are another's children.
+constinit std::atomic<owned*> current = nullptr;
+
 child_hooks& registered_worker_hooks() {
   static child_hooks hooks;
   return hooks;
@@ -23,15 +32,8 @@ child_hooks& registered_worker_hooks() {
 }  // namespace
 
 process_state& process_state::instance() {
-  struct owned {
-    pid_t owner = ::getpid();
-    process_state state;
-  };
-  // A forked copy leaves the inherited state alone: its lock may be held by a thread that is not
-  // there, and the processes it speaks of are another's children.
-  static std::atomic<owned*> current{new owned};
   owned* found = current.load(std::memory_order_acquire);
-  while (found->owner != ::getpid()) {
+  while (!found || found->owner != ::getpid()) {
     auto* fresh = new owned;
     if (current.compare_exchange_strong(found, fresh, std::memory_order_acq_rel))
       found = fresh;
@@ -39,6 +41,11 @@ process_state& process_state::instance() {
       delete fresh;
   }
   return found->state;
+}
+
+process_state* process_state::existing() noexcept {
+  owned* const found = current.load(std::memory_order_acquire);
+  return found && found->owner == ::getpid() ? &found->state : nullptr;
 }
 
 void process_state::start_fork_server() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -17,6 +18,8 @@ class host_runtime;
 /// processes live, the processes. A forked copy starts with an empty one.
 struct process_state {
   static process_state& instance();
+  /// Null if nobody has asked for it in this process: most workers end without.
+  static process_state* existing() noexcept;
 
   /// Starts the fork server if there is none. Throws start_method_error.
   void start_fork_server();
@@ -28,7 +31,7 @@ struct process_state {
   /// Whether this program has closed the descriptor of the last one.
   bool server_closed = false;
   /// So many modules were known when it started: it and its workers know the same.
-  std::size_t server_modules = 0;
+  std::atomic<std::size_t> server_modules = 0;
   std::weak_ptr<host_runtime> runtime;
   /// Whether a runtime's loop still runs, and perhaps reads from the fork server.
   bool loop_runs = false;

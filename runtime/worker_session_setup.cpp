@@ -70,7 +70,6 @@ void (*volatile const leave_process)(int) = &::_exit;
 }  // namespace
 
 void worker_session::rehearse() {
-  inherit_peer_modules();
   prepare_process();
   auto [host, worker] = channel::make_pair();
   const unique_fd memory = make_shared_memory("carom-rehearsal", sizeof(worker_page));

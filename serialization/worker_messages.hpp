@@ -87,6 +87,7 @@ struct origin_record {
 struct process_message {
   origin_record origin;
   std::int32_t log_level = 0;
+  std::uint64_t inherited_modules = 0;  // those before `modules`, which the process was born with
   std::vector<module_record> modules;
   code_record entry;
   std::string arguments;
@@ -95,7 +96,8 @@ struct process_message {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar& origin& log_level& modules& entry& arguments& descriptor_messages& answers;
+    ar& origin& log_level& inherited_modules& modules& entry& arguments& descriptor_messages&
+        answers;
   }
 };
 

@@ -39,6 +39,13 @@ bool pool_works(start_method method = start_method::forkserver) {
   return pool.apply(square, 3) == 9;
 }
 
+bool process_works(start_method method) {
+  process one({.start_method = method}, nothing);
+  one.start();
+  one.join();
+  return one.exitcode() == 0;
+}
+
 // --- standard descriptors ------------------------------------------------------------------------
 
 bool none_is_open(std::initializer_list<int> fds) {
@@ -141,9 +148,10 @@ class own_pipes {
 const helper_program closes_all_after_init(
     "closes_all_after_init", [](const helper_program::arguments&) {
       ::close_range(3, ~0U, 0);
+      board::hide();
       const own_pipes own;
-      for (const auto method : {start_method::forkserver, start_method::fork})
-        if (!pool_works(method)) return 1;
+      for (const auto method : {start_method::forkserver, start_method::fork, start_method::spawn})
+        if (!pool_works(method) || !process_works(method)) return 1;
       return own.untouched() ? 0 : 2;
     });
 

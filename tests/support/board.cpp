@@ -19,6 +19,8 @@ namespace {
 
 using word = std::atomic<std::uint32_t>;
 
+constexpr const char* variable = "CAROM_TEST_BOARD";
+
 word* words = nullptr;
 int memory = -1;
 
@@ -34,7 +36,6 @@ long futex(word& at, int operation, std::uint32_t value, const ::timespec* timeo
 
 void open(int fd) {
   // Programs that carom runs anew have nothing of ours but the environment.
-  constexpr const char* variable = "CAROM_TEST_BOARD";
   constexpr std::size_t size = slots * sizeof(word);
   memory = fd;
   if (const char* known = std::getenv(variable); memory < 0 && known)
@@ -51,6 +52,8 @@ void open(int fd) {
 }
 
 int fd() { return memory; }
+
+void hide() { ::unsetenv(variable); }
 
 void reset() {
   if (!words) open();  // a main that is not ours

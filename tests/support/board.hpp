@@ -16,6 +16,8 @@ namespace board {
 void open(int fd = -1);
 /// For a helper program that is to share it.
 int fd();
+/// Programs that carom runs anew have boards of their own from here on: for one that closes ours.
+void hide();
 /// All words become 0.
 void reset();
 
