@@ -7,6 +7,7 @@
 #include "actors/pool_handle.hpp"
 #include "runtime/chunk_block.hpp"
 #include "runtime/segment.hpp"
+#include "runtime/task_ids.hpp"
 
 namespace carom::detail {
 namespace {

@@ -13,12 +13,12 @@
 #include "actors/supervisor.hpp"
 #include "runtime/above_stdio.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/task_ids.hpp"
 
 namespace carom::detail {
 namespace {
 
 std::atomic<std::uint32_t> last_pool_id{0};
-std::atomic<std::uint64_t> last_task_id{0};
 
 /// Pools by id, for handles that outlive them. Never destroyed: results may be asked at the end.
 struct pool_list {
@@ -32,10 +32,6 @@ pool_list& all_pools() {
 }
 
 }  // namespace
-
-std::uint64_t next_task_id() noexcept {
-  return last_task_id.fetch_add(1, std::memory_order_relaxed) + 1;
-}
 
 pool_handle::pool_handle(const pool_options& options)
     : processes_(options.processes),
@@ -162,7 +158,7 @@ std::size_t pool_handle::submit(std::span<const task_ref> tasks) {
     return 1;
   }
   check_open();
-  std::uint64_t id = last_task_id.fetch_add(tasks.size(), std::memory_order_relaxed);
+  std::uint64_t id = next_task_ids(tasks.size()) - 1;
   task_node* newest = nullptr;
   for (const task_ref& task : tasks) {
     task->set_id(++id, id_);
@@ -222,6 +218,8 @@ void pool_handle::terminate() {
 }
 
 bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
+  if (!mark_.original())
+    throw pool_closed("this pool belongs to the process that this one was forked from");
   if (runtime::on_loop_thread())
     throw error("join() on the loop thread would wait for itself: call it from another thread");
   std::unique_lock lock(mutex_);

@@ -25,7 +25,6 @@ class supervisor;
 namespace carom::detail {
 
 /// Unique in this process, from 1.
-std::uint64_t next_task_id() noexcept;
 
 /// What the threads of the application share with a pool's supervisor.
 class pool_handle : public std::enable_shared_from_this<pool_handle> {

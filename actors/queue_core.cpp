@@ -208,15 +208,17 @@ void queue_core::delivered(client to, std::uint64_t position, std::int64_t now) 
 
 void queue_core::refused(client to) { clients_[to].has_space = false; }
 
-void queue_core::recalled(client who) {
+queue_core::item queue_core::recalled(client who) {
   place& p = clients_[who];
+  const item back = p.out.back().what;
   change(p, [&] {
-    waiting_.push_front(p.out.back().what);
+    waiting_.push_front(back);
     p.out.pop_back();
     p.promised = std::min<std::uint64_t>(p.promised, p.out.size());
   });
   if (--out_ == 0) holder_.reset();
   if (asks(p)) list(who);
+  return back;
 }
 
 void queue_core::withdrawn(client who, std::uint64_t left) {

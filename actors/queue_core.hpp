@@ -84,7 +84,7 @@ class queue_core {
   void refused(client to);
   /// The position of the last item that is out with it.
   std::uint64_t last_out(client who) const { return clients_[who].out.back().position; }
-  void recalled(client who);
+  item recalled(client who);
   /// It has `left` units of room now.
   void withdrawn(client who, std::uint64_t left);
 

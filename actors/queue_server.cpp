@@ -48,7 +48,8 @@ bool queue_server::poll() {
 bool queue_server::before_sleep() {
   if (over_) return true;
   bool quiet = true;
-  const bool takes = core_.wants_to_hear_of_takes();
+  // What a client has taken is kept here until that is heard: descriptors would hide ends.
+  const bool takes = carried_out_ != 0 || core_.wants_to_hear_of_takes();
   if (takes)
     for (client who = 0; who < seats_.size(); ++who)
       if (seats_[who] && core_.any_out(who)) activate(who);
@@ -128,10 +129,15 @@ bool queue_server::take_takes(client who, std::int64_t now) {
   const std::uint64_t before = seats_[who]->link.taken_before();
   bool any = false;
   while (void* taken = core_.took(who, before, now)) {
-    recycle(taken);
+    taken_out(taken);
     any = true;
   }
   return any;
+}
+
+void queue_server::taken_out(void* what) {
+  if (!static_cast<queue_item*>(what)->plain()) --carried_out_;
+  recycle(what);
 }
 
 // --- what the core decides -----------------------------------------------------------------------
@@ -197,6 +203,7 @@ void queue_server::deliver(const queue_core::command& what, std::int64_t now) {
   runtime::queue_link& link = seats_[what.who]->link;
   if (const auto position = link.deliver(*item)) {
     core_.delivered(what.who, *position, now);
+    if (!item->plain()) ++carried_out_;
   } else {
     core_.refused(what.who);
     if (!item->plain()) arm_timer(retry_after);
@@ -212,10 +219,10 @@ void queue_server::recall(const queue_core::command& what, std::int64_t now) {
     const std::uint64_t position = core_.last_out(what.who);
     if (!link.recall(position)) {
       // It was faster with this one, and so with those before it.
-      while (void* taken = core_.took(what.who, position + 1, now)) recycle(taken);
+      while (void* taken = core_.took(what.who, position + 1, now)) taken_out(taken);
       return;
     }
-    core_.recalled(what.who);
+    if (!static_cast<queue_item*>(core_.recalled(what.who))->plain()) --carried_out_;
   }
 }
 

@@ -119,6 +119,8 @@ class queue_server final : public runtime::queue_host,
 
   runtime::queue_item* new_item();
   void recycle(void* item);
+  /// A client has it.
+  void taken_out(void* item);
 
   std::shared_ptr<runtime::host_runtime> host_;
   runtime::loop& events_;
@@ -143,7 +145,8 @@ class queue_server final : public runtime::queue_host,
   };
   std::vector<joiner> joiners_;
   std::vector<std::unique_ptr<runtime::queue_item>> spare_items_;
-  std::size_t memories_ = 0;  // descriptors of large items that are held
+  std::size_t memories_ = 0;     // descriptors of large items that are held
+  std::size_t carried_out_ = 0;  // items with descriptors or memory that are out with clients
 
   /// Those who call on the loop are one client, the first.
   struct caller_get {

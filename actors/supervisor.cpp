@@ -11,6 +11,7 @@
 #include "actors/caf_visit.hpp"
 #include "actors/callbacks.hpp"
 #include "runtime/clock.hpp"
+#include "runtime/task_ids.hpp"
 
 // The actor itself: messages, polling, results. Who gets which task is in supervisor_dispatch.cpp,
 // workers' lives are in supervisor_workers.cpp, the pool's end in supervisor_shutdown.cpp.

@@ -175,6 +175,8 @@ class supervisor final : public caf::event_based_actor,
   void enqueue_task(detail::task_node& task, bool first);
   void withdraw(detail::task_node& task, const std::exception_ptr& error);
   bool cancel_all(const std::vector<detail::task_ref>& chunks, const std::exception_ptr& error);
+  bool take_back(detail::task_node& task, const std::exception_ptr& error);
+  bool stop_begun(detail::task_node& task, int signal);
   bool take_from_worker(detail::task_node& task);
   /// Ends a task that its worker is running, or was when it died; false if it has ended.
   bool stop_at_worker(seat& at, detail::task_node& task, int signal);

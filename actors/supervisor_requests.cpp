@@ -97,7 +97,11 @@ bool supervisor::cancel(task_node& task) {
     later(&supervisor::go_on);
     return ended;
   }
-  const auto error = termination(task, 0, true);
+  return take_back(task, termination(task, 0, true));
+}
+
+/// If it has not begun.
+bool supervisor::take_back(task_node& task, const std::exception_ptr& error) {
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
   switch (task.at.where) {
     case place::queue: withdraw(task, error); break;
@@ -116,16 +120,25 @@ bool supervisor::cancel(task_node& task) {
 }
 
 bool supervisor::terminate_task(task_node& task, int signal) {
-  drain_inbox();
-  if (has_ended(task)) return false;
   const detail::task_ref kept = (task.retain(), detail::task_ref(&task));
+  if (cancel(task)) return true;
+  if (has_ended(task)) return false;
   if (const auto* extra = task.find_extra(); extra && extra->map) {
+    // The map has begun, whatever is true of a chunk.
     bool any = false;
-    std::vector<detail::task_ref> chunks = extra->map->chunks;
-    for (const auto& chunk : chunks) any |= terminate_task(*chunk.get(), signal);
+    const auto error = termination(task, signal);
+    const auto before = counts_.terminated;
+    const std::vector<detail::task_ref> chunks = extra->map->chunks;
+    for (const auto& chunk : chunks)
+      if (!has_ended(*chunk.get()))
+        any |= take_back(*chunk.get(), error) || stop_begun(*chunk.get(), signal);
+    counts_.terminated = before + (any ? 1 : 0);
     return any;
   }
-  if (cancel(task)) return true;
+  return stop_begun(task, signal);
+}
+
+bool supervisor::stop_begun(task_node& task, int signal) {
   if (task.at.where == place::delayed) {
     std::erase_if(delayed_, [&](const auto& one) { return one.second == &task; });
     task.at.where = place::nowhere;

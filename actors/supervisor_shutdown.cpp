@@ -102,11 +102,15 @@ void supervisor::advance_shutdown() {
 }
 
 void supervisor::ask_to_leave(seat& at) {
+  const bool starts = core_.state(at.index()) == supervisor_core::worker_state::starting;
   core_.leaving(at.index());
   at.ordered = true;
   at.link().leave();
   at.watch_writable();
   at.watch.kill_at_ns = after_ns(runtime::steady_ns(), leave_after_ns);
+  if (starts)
+    at.watch.kill_at_ns =
+        std::min(at.watch.kill_at_ns, after_ns(at.watch.born_ns, options_.start_timeout.count()));
   look_by(at, at.watch.kill_at_ns);
 }
 

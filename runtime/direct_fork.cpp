@@ -135,6 +135,7 @@ void watch_over(pid_t worker, int host_pidfd) {
   while (!has_ended_child(worker)) {
     if (::ppoll(&host, 1, nullptr, &none) <= 0) continue;
     ::kill(-worker, SIGKILL);
+    ::kill(worker, SIGKILL);  // it may have left its group
     host = {-1, 0, 0};
   }
 }

@@ -221,7 +221,7 @@ bool family::sweep_once(pid_t forker, int forker_pidfd) {
 void family::end_workers() {
   for (auto& [id, worker] : workers_) {
     switch (worker.kin) {
-      case kinship::own: ::kill(-worker.pid, SIGKILL); break;
+      case kinship::own: signal_group(worker.pid, worker.pidfd.get(), SIGKILL, true); break;
       case kinship::forkers: signal_group(worker.pid, worker.pidfd.get(), SIGKILL, false); break;
       case kinship::stranger: kill_without_parent(worker); break;
       case kinship::hosts: break;

@@ -231,8 +231,11 @@ void host_runtime::fork_worker(std::uint64_t id, start_method method, unique_fd 
       impl_->watch_writable();
     }
     child.watch = impl_->events_loop.on_readable(child.pidfd(), [raw = impl_.get(), id] {
+      const auto it = raw->direct.find(id);
+      // Readiness is a hint: it may have been meant for a descriptor closed a moment ago.
+      if (it == raw->direct.end() || !has_ended(it->second.pidfd())) return;
       raw->events_loop.post([raw, id] { raw->direct_exited(id); });
-      if (auto it = raw->direct.find(id); it != raw->direct.end()) it->second.watch.reset();
+      it->second.watch.reset();
     });
     impl_->direct.emplace(id, std::move(child));
   } catch (...) {

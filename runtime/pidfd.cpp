@@ -38,6 +38,18 @@ int send_signal(int pidfd, int signal, unsigned flags) noexcept {
   return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, flags) == 0 ? 0 : errno;
 }
 
+/// To all that are in the group that `leader` has made.
+int signal_members(pid_t leader, int pidfd, int signal, bool is_parent) noexcept {
+  if (is_parent) return ::kill(-leader, signal) == 0 ? 0 : errno;
+  if (const int error = send_signal(pidfd, signal, signal_process_group); error != EINVAL)
+    return error;
+  // A reaped leader's number belongs to its group while one is left: it is a stranger's only if a
+  // process has it.
+  const bool leader_left = send_signal(pidfd, 0, 0) == 0;
+  if (!leader_left && ::kill(leader, 0) == 0) return ESRCH;
+  return ::kill(-leader, signal) == 0 ? 0 : errno;
+}
+
 std::chrono::microseconds to_microseconds(const timeval& time) {
   return std::chrono::seconds{time.tv_sec} + std::chrono::microseconds{time.tv_usec};
 }
@@ -51,14 +63,11 @@ unique_fd open_pidfd(pid_t pid) noexcept {
 int signal_process(int pidfd, int signal) noexcept { return send_signal(pidfd, signal, 0); }
 
 int signal_group(pid_t leader, int pidfd, int signal, bool is_parent) noexcept {
-  if (is_parent) return ::kill(-leader, signal) == 0 ? 0 : errno;
-  if (const int error = send_signal(pidfd, signal, signal_process_group); error != EINVAL)
-    return error;
-  // A reaped leader's number belongs to its group while one is left: it is a stranger's only if a
-  // process has it.
-  const bool leader_left = send_signal(pidfd, 0, 0) == 0;
-  if (!leader_left && ::kill(leader, 0) == 0) return ESRCH;
-  return ::kill(-leader, signal) == 0 ? 0 : errno;
+  const int error = signal_members(leader, pidfd, signal, is_parent);
+  // Who has left its group, by setpgid(2), is told alone. A second SIGKILL does no harm, so that
+  // there is no look that it could escape.
+  if (signal != SIGKILL && ::getpgid(leader) == leader) return error;
+  return signal_process(pidfd, signal) == 0 ? 0 : error;
 }
 
 bool has_ended(int pidfd) noexcept {

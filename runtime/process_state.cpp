@@ -15,14 +15,14 @@
 namespace carom::runtime {
 namespace {
 
-struct owned {
+struct owned_state {
   pid_t owner = ::getpid();
   process_state state;
 };
 
 /// A forked copy leaves the inherited state alone: its lock may be held by a thread that is not
 /// there, and the processes it speaks of are another's children.
-constinit std::atomic<owned*> current = nullptr;
+constinit std::atomic<owned_state*> current_state = nullptr;
 
 child_hooks& registered_worker_hooks() {
   static child_hooks hooks;
@@ -32,10 +32,10 @@ child_hooks& registered_worker_hooks() {
 }  // namespace
 
 process_state& process_state::instance() {
-  owned* found = current.load(std::memory_order_acquire);
+  owned_state* found = current_state.load(std::memory_order_acquire);
   while (!found || found->owner != ::getpid()) {
-    auto* fresh = new owned;
-    if (current.compare_exchange_strong(found, fresh, std::memory_order_acq_rel))
+    auto* fresh = new owned_state;
+    if (current_state.compare_exchange_strong(found, fresh, std::memory_order_acq_rel))
       found = fresh;
     else
       delete fresh;
@@ -44,7 +44,7 @@ process_state& process_state::instance() {
 }
 
 process_state* process_state::existing() noexcept {
-  owned* const found = current.load(std::memory_order_acquire);
+  owned_state* const found = current_state.load(std::memory_order_acquire);
   return found && found->owner == ::getpid() ? &found->state : nullptr;
 }
 

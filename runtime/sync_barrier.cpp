@@ -168,17 +168,19 @@ class barrier_state {
     settle_all(phase::broken);
   }
 
-  /// Breaks the barrier if one of those that wait has died; whether it had to.
+  /// Breaks the barrier if one has died in `wait`, be it that all had come: it will not come again.
+  /// Whether it had to.
   bool look_after_the_dead() {
-    if (page_.waiting.load() == 0) return false;
     bool lost = false;
-    for (std::size_t i = 0, end = count(); i < end && !lost; ++i)
-      if (slot(i).now.load() == phase::waiting && holds(slot(i).alive.try_lock())) {
-        slot(i).alive.unlock();
-        lost = true;
-      }
+    for (std::size_t i = 0, end = count(); i < end; ++i) {
+      const phase is = slot(i).now.load();
+      if ((is != phase::waiting && is != phase::passed) || !holds(slot(i).alive.try_lock()))
+        continue;
+      if (!std::exchange(lost, true)) begin_change();
+      if (is == phase::passed) slot(i).now.store(phase::empty);
+      slot(i).alive.unlock();
+    }
     if (!lost) return false;
-    begin_change();
     break_up();
     end_change();
     return true;
@@ -187,9 +189,11 @@ class barrier_state {
   /// A slot that nobody living has, with its `alive` locked; null if there is none.
   party_slot* take_slot() {
     const std::size_t made = count();
-    for (std::size_t i = 0; i < made; ++i)
-      // Whoever was in there has got its outcome, or died with it.
-      if (slot(i).now.load() != phase::waiting && holds(slot(i).alive.try_lock())) return &slot(i);
+    for (std::size_t i = 0; i < made; ++i) {
+      const phase is = slot(i).now.load();
+      if (is == phase::waiting || is == phase::passed) continue;
+      if (holds(slot(i).alive.try_lock())) return &slot(i);
+    }
     if (made == barrier_page::slots_for(parties_)) return nullptr;
     party_slot* const fresh = new (&slot(made)) party_slot;
     fresh->alive.try_lock();

@@ -13,6 +13,7 @@
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/task_ids.hpp"
 
 namespace carom::detail {
 
@@ -74,6 +75,8 @@ std::string task_node::name() const {
 bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
   if (settled()) return true;
   if (timeout && *timeout <= std::chrono::nanoseconds(0)) return false;
+  if (id() != 0 && is_task_of_original(id()))
+    throw pool_closed("this task's pool belongs to the process that this one was forked from");
   if (runtime::on_loop_thread())
     throw error(
         "waiting for a task on the loop thread would wait for itself: use then(), or an executor "

@@ -109,6 +109,11 @@ std::string message(const restart_freq_info& info) {
 }
 
 std::string message(const memory_limit_info& info) {
+  if (info.memory <= info.limit)  // then it is the limit of all together that was passed
+    return task(info.task_id, info.task_name) + in_worker(info.pid) + " used " +
+           bytes(info.memory) + " of memory, the most in a pool that used more than its limit of " +
+           bytes(info.limit) +
+           ", and its worker was killed; raise pool_memory_limit, or run fewer such tasks at once";
   return task(info.task_id, info.task_name) + in_worker(info.pid) + " used " + bytes(info.memory) +
          " of memory, more than its limit of " + bytes(info.limit) +
          ", and its worker was killed; raise memory_limit, or pass the task less";

@@ -118,6 +118,25 @@ TEST_F(Parity, Pool_terminate_a_map) {
   EXPECT_EQ(pool.apply(tasks::square, 3), 9);
 }
 
+// A caller that runs again what was cancelled would run it twice.
+TEST_F(Parity, Pool_terminate_a_map_that_has_begun_is_no_cancellation) {
+  carom::pool pool{{.processes = 1}};
+  auto map =
+      pool.map_async([](int) { return tasks::hold(begun, release); }, std::vector<int>(100, 0), 1);
+  ASSERT_TRUE(board::wait(begun));
+  EXPECT_FALSE(map.cancel()) << "an item runs";
+  EXPECT_TRUE(map.terminate(SIGINT));
+  try {
+    map.get();
+    FAIL();
+  } catch (const carom::terminated& e) {
+    EXPECT_FALSE(e.info().cancelled) << e.what();
+    EXPECT_EQ(e.info().signal, SIGINT);
+  }
+  EXPECT_EQ(pool.metrics().terminated, 1u);
+  EXPECT_EQ(pool.apply(tasks::square, 3), 9);
+}
+
 TEST_F(Parity, Pool_terminate_job) {
   carom::pool pool{{.processes = 1}};
   const pid_t idle = pool.apply(tasks::worker);

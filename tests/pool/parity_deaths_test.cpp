@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Rows of api.md about deaths of workers: which of them count, with which signal they come, and
 // what is known of them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -167,6 +168,7 @@ TEST_F(Failures, 22_all_workers_together_have_a_limit) {
   } catch (const carom::memory_limit_exceeded& e) {
     EXPECT_EQ(e.limit(), 128 * mib);
     EXPECT_LT(e.memory(), 128 * mib) << "its own";
+    EXPECT_THAT(e.what(), testing::HasSubstr("raise pool_memory_limit"));
   }
   EXPECT_EQ(pool.apply(tasks::square, 3), 9);
   EXPECT_FALSE(lives.ready()) << "one is enough";

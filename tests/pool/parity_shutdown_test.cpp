@@ -14,6 +14,7 @@
 #include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/forked.hpp"
 #include "tests/support/leak_guard.hpp"
 #include "tests/support/processes.hpp"
 
@@ -201,6 +202,24 @@ TEST_F(Parity, Pool_destructor_in_a_forked_copy_only_closes) {
   ASSERT_EQ(::waitpid(copy, &status, 0), copy);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(pool->apply(tasks::worker), worker) << "the pool of the owner lives";
+}
+
+TEST_F(Parity, Pool_waiting_in_a_forked_copy_is_refused) {
+  carom::pool pool{{.processes = 1}};
+  auto running = pool.apply_async(tasks::hold, begun, release);
+  ASSERT_TRUE(board::wait(begun));
+  carom::test::forked copy([&] {
+    // Nothing of it would ever change here.
+    EXPECT_THROW(running.get(), carom::pool_closed);
+    EXPECT_THROW(running.wait(), carom::pool_closed);
+    EXPECT_THROW(pool.join(), carom::pool_closed);
+    carom::pool own{{.processes = 1}};
+    EXPECT_EQ(own.apply_async(tasks::square, 3).get(), 9);
+    return !testing::Test::HasFailure();
+  });
+  EXPECT_TRUE(copy.succeeded());
+  board::set(release, 1);
+  EXPECT_NO_THROW(running.get());
 }
 
 TEST_F(Parity, Pool_moves) {

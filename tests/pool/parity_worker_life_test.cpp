@@ -34,6 +34,10 @@ __attribute__((noinline)) int calls_what_writes_nowhere(std::uintptr_t address) 
   return writes_nowhere(address) + 1;
 }
 void start_when_released() { board::wait(release, 1, std::chrono::minutes(1)); }
+void never_ready() {
+  for (;;) ::pause();
+}
+
 void hangs_at_start() {
   if (board::add(begun) == 0)
     for (;;) ::pause();
@@ -91,6 +95,13 @@ TEST_F(Parity, Pool_start_timeout) {
        .start_timeout = 300ms * carom::test::slowness}};  // enough for one that does not hang
   EXPECT_EQ(pool.apply(tasks::square, 3), 9) << "the first worker is killed, the second starts";
   EXPECT_FALSE(pool.did_start_ok());
+}
+
+TEST_F(Parity, Pool_start_timeout_after_close) {
+  carom::pool pool{{.processes = 1, .initializer = carom::call(never_ready), .start_timeout = 1ms}};
+  pool.close();
+  EXPECT_NO_THROW(pool.join(4s))
+      << "workers that have started and do not leave are given five seconds";
 }
 
 TEST_F(Parity, Pool_time_limit_is_not_the_initializers) {

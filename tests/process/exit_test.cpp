@@ -50,7 +50,32 @@ void fork_a_copy(unsigned slot) {
   board::set(slot, static_cast<std::uint32_t>(WEXITSTATUS(status)) + 1);
 }
 
+/// Joins the process group of a child, as job control does.
+void leave_group_and_stay() {
+  const pid_t other = ::fork();
+  if (other == 0) {
+    ::setpgid(0, 0);
+    for (;;) ::pause();
+  }
+  ::setpgid(other, other);
+  if (::setpgid(0, other) == 0) stay(1);
+}
+
 }  // namespace
+
+TEST_F(Parity, Process_that_left_its_group_is_killed) {
+  for (const auto method : {start_method::forkserver, start_method::fork, start_method::spawn}) {
+    SCOPED_TRACE(carom::to_string(method));
+    for (const bool politely : {true, false}) {
+      board::reset();
+      process one = started(carom::process_options{.start_method = method}, leave_group_and_stay);
+      ASSERT_TRUE(board::wait(1));
+      politely ? one.terminate() : one.kill();
+      one.join();
+      EXPECT_EQ(one.exitcode(), politely ? -SIGTERM : -SIGKILL);
+    }
+  }
+}
 
 TEST_F(Parity, Process_terminate_and_kill) {
   for (const auto method : carom::get_all_start_methods()) {

@@ -35,6 +35,10 @@ std::vector<int> get_numbers(carom::queue<int> from, int count) {
 
 int get_one(carom::queue<int> from) { return from.get(); }
 
+void drop_all(carom::queue<carom::connection> from, int count) {
+  for (int i = 0; i < count; ++i) (void)from.get();
+}
+
 void echo(carom::queue<std::string> in, carom::queue<std::string> out) {
   for (;;) {
     std::string text = in.get();
@@ -144,6 +148,21 @@ TEST_F(Parity, Queue_handle_bytes_that_are_none) {
   EXPECT_THROW((void)carom::detail::decode<carom::queue<int>>(packed.bytes()),
                carom::encoding_error)
       << "without its descriptors";
+}
+
+// Who waits for the end of a pipe would wait until somebody uses the queue again.
+TEST_F(Failures, 04_a_queue_keeps_no_descriptor_of_an_item_that_has_been_taken) {
+  carom::queue<carom::connection> ends;
+  carom::pool pool{{.processes = 1}};
+  std::vector<carom::connection> here;
+  for (int i = 0; i < 100; ++i) {
+    auto [ours, theirs] = carom::pipe();
+    ends.put(std::move(theirs));
+    here.push_back(std::move(ours));
+  }
+  pool.apply(drop_all, ends, 50);
+  drop_all(ends, 50);
+  for (auto& one : here) EXPECT_TRUE(carom::test::eventually([&] { return one.at_end(); }));
 }
 
 TEST_F(Parity, Queue_threads_of_a_forked_process_inherit_it_at_once) {

@@ -136,4 +136,35 @@ TEST_F(Parity, Sync_barrier_killed_at_an_instruction_of_abort) {
   EXPECT_GT(aborted, 0);
 }
 
+// It does not come to the next round, whose others must hear of that.
+TEST_F(Parity, Sync_barrier_party_killed_on_its_way_out) {
+  constexpr unsigned passed = 1;
+  carom::barrier barrier(2);
+  int told = 0;
+  bool left = false;
+  for (long instruction = 0; !left; instruction += 16) {
+    SCOPED_TRACE(instruction);
+    board::reset();
+    forked other([&] {
+      try {
+        barrier.wait();
+        board::set(passed, 1);
+      } catch (const carom::broken_barrier&) {
+      }
+      return true;
+    });
+    ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
+    left = !carom::test::killed_at_instruction([&] { barrier.wait(); }, instruction);
+    const bool came = barrier.n_waiting() == 0;
+    const bool broken = barrier.broken();
+    if (!came) barrier.abort();  // it was killed before it was a party
+    ASSERT_TRUE(other.succeeded());
+    if (left) EXPECT_FALSE(broken);
+    told += broken && board::get(passed) != 0;
+    barrier.reset();
+    ASSERT_FALSE(barrier.broken());
+  }
+  EXPECT_GT(told, 0);
+}
+
 }  // namespace
