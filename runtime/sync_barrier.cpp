@@ -98,6 +98,7 @@ class barrier_state {
 
   void reset() {
     const section in(*this);
+    look_after_the_dead();  // none of before breaks what begins now
     begin_change();
     break_up();
     page_.is_broken.store(0);
