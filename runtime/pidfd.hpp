@@ -34,7 +34,8 @@ int signal_process(int pidfd, int signal) noexcept;
 /// Signals the process group that `leader` leads through its pidfd. Never reaches a stranger that
 /// reuses the number: kernels before 6.9, which cannot do that, need `is_parent` (an unreaped
 /// child's number is not reused), and for others' children signal only while the leader is seen
-/// alive or its group outlives it. The errno, 0 if sent.
+/// alive or its group outlives it. A leader that has left its group is signalled as well. The
+/// errno, 0 if sent.
 int signal_group(pid_t leader, int pidfd, int signal, bool is_parent) noexcept;
 
 /// True once the process has ended, reaped or not.
