@@ -56,7 +56,8 @@ class supervisor_core {
   // --- workers -------------------------------------------------------------------------------
 
   /// The next place that needs a worker; it is `starting` from now on. Nothing if there are enough,
-  /// a death is too fresh, or the pool is ending with no work left.
+  /// a death is too fresh, more than there are places are being killed before they were ready, or
+  /// the pool is ending with no work left.
   std::optional<worker_index> next_start(std::int64_t now_ns = 0);
   /// When a worker that is missing may start; nothing if none is missing.
   std::optional<std::int64_t> next_start_at() const;
@@ -75,8 +76,8 @@ class supervisor_core {
 
   /// Gives the worker no more tasks; `next_leaver` names it when it has none left.
   void retire(worker_index w);
-  /// The worker is being killed: it has no place any more and is replaced at once. Its death counts
-  /// only if it `counts`: the pool did not want it.
+  /// The worker is being killed: it has no place any more and is replaced at once, see
+  /// `next_start`. Its death counts only if it `counts`: the pool did not want it.
   void condemn(worker_index w, bool counts = false);
   /// Who is to be told to leave now: has retired and has nothing to do, or is one too many.
   std::optional<worker_index> next_leaver();
@@ -223,6 +224,12 @@ class supervisor_core {
     std::array<task, ring> tasks{};
   };
 
+  static bool serves(worker_state s) {
+    return s == worker_state::starting || s == worker_state::standby || s == worker_state::ready;
+  }
+  static bool has_seat(worker_state s) {
+    return s == worker_state::ready || s == worker_state::retiring;
+  }
   void end_turn();
   std::uint32_t window(const worker& w) const;
   bool hungry(const worker& w) const;
@@ -239,7 +246,11 @@ class supervisor_core {
     return std::max(backoff_.start_at_ns(), pause_.start_at_ns());
   }
   std::uint32_t wanted() const { return target_ + (stale_ != 0 ? 1 : 0); }
-  bool may_start() const { return !ending() && !drained() && serving_ < wanted(); }
+  /// Whoever must be killed before he is ready may take long to die, or even to be forked: those
+  /// who are asked for meanwhile would come to stand in the same line, and be late too.
+  bool may_start() const {
+    return !ending() && !drained() && serving_ < wanted() && doomed_starts_ <= target_;
+  }
   std::uint64_t next_budget();
   std::optional<worker_index> find(worker_state state, bool idle) const;
 
@@ -251,10 +262,11 @@ class supervisor_core {
   std::uint32_t serving_ = 0;  // starting, standby, ready
   std::uint32_t seated_ = 0;   // ready, retiring
   std::uint32_t retiring_ = 0;
-  std::uint32_t stale_ = 0;      // serving workers that are to be replaced
-  std::uint32_t idle_ = 0;       // ready, nothing live
-  std::uint64_t spare_ = 0;      // live beyond each worker's first
-  std::uint64_t under_way_ = 0;  // live in all
+  std::uint32_t doomed_starts_ = 0;  // doomed before they were ready
+  std::uint32_t stale_ = 0;          // serving workers that are to be replaced
+  std::uint32_t idle_ = 0;           // ready, nothing live
+  std::uint64_t spare_ = 0;          // live beyond each worker's first
+  std::uint64_t under_way_ = 0;      // live in all
   std::uint64_t started_ = 0;
   std::deque<worker_index> standby_;
   pending_tasks<task> pending_;
@@ -262,6 +274,7 @@ class supervisor_core {
   bool no_handfuls_ = false;  // tasks have turned out to take longer than they had
   worker_index giving_ = 0;
   std::uint32_t share_ = 0;  // how many more `giving_` gets before it is the next one's turn
+  bool gave_up_ = false;
   std::uint32_t deaths_ = 0;
   std::int64_t deaths_within_ns_ = 0;
   bool ever_ready_ = false;           // some worker has been

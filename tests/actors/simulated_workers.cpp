@@ -19,6 +19,7 @@ void simulation::fill_seats() {
     must(core_.state(*place) == worker_state::starting, "it is starting");
     must(now_ns_ >= backoff_.earliest_ns(), "nobody starts sooner after a death than is allowed");
     must(now_ns_ >= pause_.until_ns(), "what the host has no means for is not tried at once again");
+    must(late_starts() <= core_.target(), "late starts that are not over yet do not pile up");
     seats_[*place] = std::make_unique<model_worker>();
     seats_[*place]->born_ns = now_ns_;
     look_by(*seats_[*place], actors::after_ns(now_ns_, start_timeout_ns_));
@@ -30,6 +31,12 @@ void simulation::fill_seats() {
     due(*at);
     ++seen_[met::waits_for_start];
   }
+}
+
+/// Those who are killed before they were ready, and not dead yet.
+std::uint32_t simulation::late_starts() const {
+  return static_cast<std::uint32_t>(std::ranges::count_if(
+      seats_, [](const auto& one) { return one && one->killed && !one->up; }));
 }
 
 void simulation::worker_up(index w) {
@@ -58,7 +65,7 @@ bool simulation::down(index w, bool ordered) {
   seats_[w].reset();
   ++seen_[met::deaths];
   const auto said = core_.worker_down(w, now_ns_, ordered);
-  if (ends()) {
+  if (ends() || giving_up_) {
     must(said == verdict::none, "a pool that ends replaces nobody");
     return false;
   }

@@ -114,6 +114,7 @@ class simulation {
 
   // simulated_workers.cpp: workers that come and go, the pool's end
   void fill_seats();
+  std::uint32_t late_starts() const;
   void worker_up(index w);
   void corrupt(index w);
   void bury(index w);

@@ -66,6 +66,38 @@ TEST_F(Workers, DeathsBeforeReadyHaveALimitOfTheirOwnThatNoTaskForgives) {
   EXPECT_EQ(core_->worker_down(0, 10, false), verdict::give_up);
 }
 
+TEST_F(Workers, LateStartsThatAreNotOverDoNotPileUp) {
+  core_.emplace(supervisor_core::options{.processes = 2});
+  ASSERT_THAT(core_->next_start(), Optional(0u));
+  ASSERT_THAT(core_->next_start(), Optional(1u));
+  core_->condemn(0, true);
+  ASSERT_THAT(core_->next_start(), Optional(2u));
+  core_->condemn(1, true);
+  ASSERT_THAT(core_->next_start(), Optional(3u));
+  core_->condemn(2, true);
+  EXPECT_FALSE(core_->next_start());
+  EXPECT_FALSE(core_->next_start_at());
+  ASSERT_EQ(core_->worker_down(0, 0, false), verdict::restart);
+  EXPECT_THAT(core_->next_start(), Optional(0u));
+}
+
+TEST_F(Workers, WhoHasBeenReadyAndIsKilledIsReplacedWithoutWaitingForItsEnd) {
+  start(1);
+  for (index w = 0; w < 20; ++w) {
+    core_->condemn(w, true);
+    ASSERT_THAT(core_->next_start(), Optional(w + 1));
+    core_->worker_up(w + 1);
+  }
+}
+
+TEST_F(Workers, WhatIsGivenUpIsGivenUpOnce) {
+  start(3, 1);
+  EXPECT_EQ(core_->worker_down(0, 0, false), verdict::restart);
+  EXPECT_EQ(core_->worker_down(1, 0, false), verdict::give_up);
+  EXPECT_EQ(core_->worker_down(2, 0, false), verdict::none);
+  EXPECT_EQ(core_->deaths(), 2u);
+}
+
 TEST_F(Workers, WhatHasNeverBeenReadyIsNotTriedForEverHoweverSlowlyItFails) {
   constexpr std::int64_t hour = 3'600'000'000'000;
   core_.emplace(supervisor_core::options{1, 1'000, hour});

@@ -20,6 +20,7 @@
 #include "actors/supervisor.hpp"
 #include "tests/pool/common.hpp"
 #include "tests/pool/tasks.hpp"
+#include "tests/pool/worker_roster.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/helper_program.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -31,6 +32,7 @@ namespace board = carom::test::board;
 using carom::test::eventually;
 using carom::test::helper_program;
 using carom::test::running_helper;
+using carom::test::worker_roster;
 using namespace std::chrono_literals;
 
 constexpr unsigned others = 2;
@@ -171,6 +173,25 @@ TEST_F(Failures, 26_a_chunk_that_is_being_stopped_for_its_memory_can_be_stopped_
   EXPECT_THROW(all[1].value(), carom::terminated);
   EXPECT_THROW(all[2].value(), carom::terminated);
   EXPECT_EQ(board::get(others), 0u);
+}
+
+TEST_F(Failures, 17_starts_that_the_fork_server_is_late_with_do_not_pile_up) {
+  constexpr std::uint64_t processes = 2;
+  worker_roster roster;
+  constexpr auto patience = carom::test::slowness * 500ms;
+  carom::pool pool(roster.watch({.processes = processes, .start_timeout = patience}));
+  ASSERT_TRUE(roster.wait_for_alive(processes));
+  const std::uint64_t before = pool.metrics().started_workers;
+  {
+    const mute_servers none;
+    for (const pid_t worker : roster.alive()) ::kill(worker, SIGKILL);
+    // Those who replace the dead are late, and those who replace them.
+    ASSERT_TRUE(
+        eventually([&] { return pool.metrics().started_workers == before + 2 * processes; }));
+    carom::test::let_pass(3 * patience);
+    EXPECT_EQ(pool.metrics().started_workers, before + 2 * processes);
+  }
+  EXPECT_EQ(pool.apply(tasks::square, 3), 9);
 }
 
 TEST_F(Failures, 35_a_task_that_slips_into_a_pool_that_ends_is_settled) {
