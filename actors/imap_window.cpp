@@ -134,6 +134,8 @@ struct imap_window::state {
       failed.pop_front();
       return next;
     }
+    if (!pool->of_this_process())
+      throw pool_closed("this imap belongs to the process that this one was forked from");
     std::unique_lock lock(arrived->mutex);
     const auto any = [&] { return !arrived->settled.empty(); };
     if (runtime::on_loop_thread() && !any())

@@ -195,14 +195,14 @@ std::vector<worker_info> pool::workers() const {
 
 pool_metrics pool::metrics() const {
   pool_metrics now;
-  ask([&](actors::supervisor& s) { now = s.metrics(); });
-  return now;
+  const bool told = access().ask([&](actors::supervisor& s) { now = s.metrics(); });
+  return told ? now : access().left().metrics;
 }
 
 bool pool::did_start_ok() const {
   bool ok = false;
-  ask([&](actors::supervisor& s) { ok = s.did_start_ok(); });
-  return ok;
+  const bool told = access().ask([&](actors::supervisor& s) { ok = s.did_start_ok(); });
+  return told ? ok : access().left().started_ok;
 }
 
 int pool::completion_fd() { return access().completion_fd(); }

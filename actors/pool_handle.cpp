@@ -124,7 +124,11 @@ bool pool_handle::submit(const task_ref& task, std::optional<std::chrono::nanose
   check_open();
   const std::size_t bytes = task->payload().size();
   if (room_.limited() && !room_.try_enter(bytes)) {
-    if (overflow_ == overflow::reject || runtime::on_loop_thread()) throw queue_full();
+    if (overflow_ == overflow::reject) throw queue_full();
+    if (runtime::on_loop_thread())
+      throw queue_full(
+          "no room in the pool, and the loop thread, on which this callback runs, must not wait for "
+          "it: submit from another thread, or give pool_options::executor one of yours");
     const auto how = room_.wait_to_enter(bytes, timeout);
     if (how == admission::entry::ended) throw_closed();
     if (how == admission::entry::late) return false;
@@ -231,6 +235,16 @@ bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
     return true;
   }
   return changed_.wait_for(lock, *timeout, done);
+}
+
+void pool_handle::leave(const record& last) {
+  std::lock_guard lock(mutex_);
+  left_ = last;
+}
+
+pool_handle::record pool_handle::left() const {
+  std::lock_guard lock(mutex_);
+  return left_;
 }
 
 void pool_handle::finished() {

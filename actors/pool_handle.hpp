@@ -4,6 +4,7 @@
 #include <atomic>
 #include <caf/actor.hpp>
 #include <carom/detail/pool_access.hpp>
+#include <carom/pool_info.hpp>
 #include <carom/pool_options.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -56,9 +57,19 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   runtime::admission& room() noexcept { return room_; }
   /// No more tasks from now on; `why` is what submitters are told.
   void refuse(std::string why);
+  /// What is known of a pool that is over.
+  struct record {
+    pool_metrics metrics;
+    bool started_ok = true;
+  };
+  /// The supervisor answers no more questions.
+  void leave(const record& last);
+  record left() const;
   /// The last worker is gone.
   void finished();
 
+  /// False in a forked copy of the pool's process, where nothing of it ever happens.
+  bool of_this_process() const noexcept { return mark_.original(); }
   /// Whether submitters are turned away.
   bool refuses() const noexcept { return refusing_.load(); }
   /// Has the supervisor answer on the loop, and waits for it; on the loop thread, here and now.
@@ -104,6 +115,7 @@ class pool_handle : public std::enable_shared_from_this<pool_handle> {
   caf::actor supervisor_;
   std::shared_ptr<void> runtime_;
   std::string refusal_;
+  record left_;
   std::atomic<int> completion_fd_{-1};
   std::atomic<bool> refusing_ = false;
   bool finished_ = false;

@@ -84,6 +84,8 @@ class queue_server final : public runtime::queue_host,
   void end();
 
   // clients
+  void watch_door();
+  bool has_room_for_a_knock() const;
   void open_door();
   void let_in(runtime::message& knock);
   void read(client who);
@@ -128,6 +130,8 @@ class queue_server final : public runtime::queue_host,
   const bool bounded_;
   runtime::channel door_;
   std::unique_ptr<runtime::loop::watch> door_watch_;
+  std::unique_ptr<runtime::loop::timer> door_timer_;
+  bool crowded_ = false;  // no descriptor is free for whoever knocks
   std::unique_ptr<runtime::loop::timer> timer_;
   std::int64_t timer_at_ns_ = 0;  // 0: not armed
   bool begun_ = false;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 #include <carom/log.hpp>
+#include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "actors/queue_server.hpp"
@@ -19,6 +23,9 @@ using serialization::queue_message_kind;
 namespace {
 
 constexpr std::size_t most_clients = 4096;
+/// Its page, its channel, itself.
+constexpr std::size_t fds_of_a_knock = 3;
+constexpr std::chrono::milliseconds look_for_room_every{20};
 /// Messages that one client may have read before it is the others' turn.
 constexpr int most_at_once = 64;
 
@@ -52,15 +59,40 @@ void queue_server::begin() {
   self_ = shared_from_this();
   events_.add(*this);
   timer_ = events_.make_timer([this] { time_passed(); });
+  door_timer_ = events_.make_timer([this] { watch_door(); });
+  watch_door();
+}
+
+void queue_server::watch_door() {
   door_watch_ = events_.on_readable(door_.fd(), [this] {
     open_door();
     settle(runtime::steady_ns());
   });
 }
 
+/// What is received while there is no room for its descriptors is lost, and with it what the client
+/// has put by then.
+bool queue_server::has_room_for_a_knock() const {
+  std::array<runtime::unique_fd, fds_of_a_knock> tried;
+  return std::ranges::all_of(tried, [this](runtime::unique_fd& one) {
+    one = runtime::unique_fd(::fcntl(door_.fd(), F_DUPFD_CLOEXEC, 0));
+    return one || (errno != EMFILE && errno != ENFILE);
+  });
+}
+
 void queue_server::open_door() {
   runtime::message knock;
   for (int i = 0; i < most_at_once && !shut_; ++i) {
+    if (!has_room_for_a_knock()) {
+      if (!std::exchange(crowded_, true))
+        log()->error(
+            "no process can connect to a queue until a descriptor is free here: close some, or raise "
+            "RLIMIT_NOFILE");
+      door_watch_.reset();
+      door_timer_->arm(look_for_room_every);
+      return;
+    }
+    crowded_ = false;
     const std::error_code error = door_.receive(knock);
     if (!error) {
       let_in(knock);
@@ -83,7 +115,8 @@ void queue_server::open_door() {
 
 void queue_server::let_in(runtime::message& knock) {
   const auto told = serialization::unpack_queue_message(knock.bytes);
-  if (!told || told->kind != queue_message_kind::knock || knock.fds.size() != 3) return;
+  if (!told || told->kind != queue_message_kind::knock || knock.fds.size() != fds_of_a_knock)
+    return;
   if (present_ >= most_clients) {
     log()->error("a queue has {} clients and lets no other in", most_clients);
     return;
@@ -186,6 +219,7 @@ void queue_server::end() {
   if (std::exchange(over_, true)) return;
   events_.remove(*this);
   door_watch_.reset();
+  door_timer_.reset();
   timer_.reset();
   while (void* item = core_.drop_any()) recycle(item);
   spare_items_.clear();

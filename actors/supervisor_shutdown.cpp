@@ -162,6 +162,7 @@ void supervisor::let_go() {
   }
   do run_callbacks();
   while (!news_.empty());
+  handle_->leave({metrics(), did_start_ok()});
   finished_ = true;
   runtime_->events().remove(*this);
   balance_timer_.reset();

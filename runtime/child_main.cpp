@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cxxabi.h>
 #include <carom/detail/exception_codec.hpp>
 #include <carom/detail/task_entry.hpp>
 #include <carom/errors.hpp>
@@ -131,6 +132,10 @@ int run_function(channel to_host, const process_message& told) {
     detail::blob nothing;
     entry(std::as_bytes(std::span(told.arguments)), nothing);
     return EXIT_SUCCESS;
+  } catch (const abi::__forced_unwind&) {
+    // pthread_exit: what lies below this frame is the fork server's, and not to be unwound. Nor may
+    // this handler be left.
+    ::exit(EXIT_SUCCESS);
   } catch (...) {
     return report(std::current_exception());
   }

@@ -66,7 +66,7 @@ queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, un
   channel door(unique_fd(::fcntl(its.door, F_DUPFD_CLOEXEC, 3)));
   if (!door) throw std::system_error(errno, std::system_category(), "connecting to a queue");
   if (!send_through(door, pack_queue_message({.kind = kind::knock}), fds))
-    throw process_error(host_is_gone());
+    throw process_error(why_gone());
 } catch (const interrupted& by) {
   pass_on(by);
 }
@@ -103,7 +103,7 @@ bool queue_client::send_through(channel& to, const std::vector<std::byte>& bytes
 
 void queue_client::send(const queue_message& message, std::span<const int> fds) {
   if (send_through(channel_, pack_queue_message(message), fds)) return;
-  broken_ = host_is_gone();
+  broken_ = why_gone();
   expect_usable();
 }
 
@@ -126,7 +126,7 @@ void queue_client::check_host() {
   std::array<pollfd, 2> looked{{{channel_.fd(), 0, 0}, {ends_.host_pidfd, POLLIN, 0}}};
   if (::poll(looked.data(), looked.size(), 0) <= 0) return;
   if (looked[0].revents) receive_all(false);
-  if (looked[1].revents && broken_.empty()) broken_ = host_is_gone();
+  if (looked[1].revents && broken_.empty()) broken_ = why_gone();
 }
 
 void queue_client::ring_host() {
@@ -134,7 +134,7 @@ void queue_client::ring_host() {
   if (armed.load(std::memory_order_seq_cst) == 0 || armed.exchange(0) == 0) return;
   // If the host's queue is full it has messages to wake for.
   if (channel_.send(pack_queue_message({.kind = kind::look})) == channel_errc::end_of_file)
-    broken_ = host_is_gone();
+    broken_ = why_gone();
 }
 
 // --- get -----------------------------------------------------------------------------------------
@@ -292,7 +292,13 @@ queue_client::deadline queue_client::deadline_of(const queue_wait& until) {
   return std::chrono::steady_clock::now() + *until.timeout;
 }
 
-std::string queue_client::host_is_gone() {
+std::string queue_client::why_gone() const {
+  // Who ends closes his descriptors a moment before he has ended.
+  constexpr std::chrono::milliseconds moment{200};
+  if (ends_.host_pidfd < 0 ||
+      !ends_before(ends_.host_pidfd, std::chrono::steady_clock::now() + moment))
+    return "the queue's host has let go of this process: it has no memory or no free descriptor for "
+           "it, or too many use the queue; its log says which";
   return "the queue's host is gone, and with it what was in the queue: the process that made the "
          "queue must live as long as it is used";
 }

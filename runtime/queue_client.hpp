@@ -81,7 +81,7 @@ class queue_client {
   /// When the time of a wait is up, the host is asked once more, as for a mere look: what is in the
   /// queue may not have been delivered yet.
   static deadline last_patience();
-  static std::string host_is_gone();
+  std::string why_gone() const;
 
   lock enter();
   /// Locks `mutex_`, as everybody has to who may be on the loop thread.

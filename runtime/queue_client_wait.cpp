@@ -83,7 +83,7 @@ void queue_client::lead(lock& held, const picture& before, deadline until, bool 
   held.lock();
   led_ = false;
   receive_all(true);
-  if (host_ended && broken_.empty()) broken_ = host_is_gone();
+  if (host_ended && broken_.empty()) broken_ = why_gone();
   // One of the others leads from now on, if this thread has what it waited for.
   wake_followers();
 }
@@ -123,7 +123,7 @@ void queue_client::wait_to_send(int fd, bool for_room) {
   std::array<pollfd, 2> what{{{for_room ? fd : -1, POLLOUT, 0}, {ends_.host_pidfd, POLLIN, 0}}};
   // What has no event to wait for passes soon.
   ::poll(what.data(), what.size(), for_room ? 1000 : 1);
-  if (what[1].revents && broken_.empty()) broken_ = host_is_gone();
+  if (what[1].revents && broken_.empty()) broken_ = why_gone();
   expect_usable();
   // What is on its way is half written: no other thread may find it so, and what is registered for
   // that moment may use this queue.
@@ -144,7 +144,7 @@ void queue_client::receive_all(bool leading) {
     if (error == channel_errc::oversized) continue;
     if (error && error != channel_errc::descriptors_lost) {
       if (error != std::errc::operation_would_block && broken_.empty()) {
-        broken_ = host_is_gone();
+        broken_ = why_gone();
         answered = true;
       }
       break;

@@ -26,7 +26,8 @@ class async_result {
   bool valid() const noexcept { return static_cast<bool>(task_); }
 
   /// Waits and returns the task's value, as a copy made for this call, or throws what the task
-  /// ended with. Throws timeout_error if `timeout` passes first (the task goes on).
+  /// ended with. Throws timeout_error if `timeout` passes first (the task goes on), and, as `wait`,
+  /// pool_closed in a forked copy of the process that has submitted: nothing ends there.
   R get() const {
     node().wait(std::nullopt);
     return value();

@@ -167,7 +167,7 @@ class CAROM_API pool {
   int processes() const noexcept;
 
   /// `n` workers more, at least 1, at most `autoscale.max` in all. Throws std::invalid_argument,
-  /// and pool_closed once the pool has ended, as all below.
+  /// and pool_closed once the pool has ended, as the next three.
   void grow(int n = 1);
   /// `n` workers less; one stays, or `autoscale.min`. Idle ones go, or such as have not started
   /// yet. If those are fewer, process_error says so and nothing changes; with shrinking::drain busy
@@ -180,11 +180,12 @@ class CAROM_API pool {
   /// process_error if no worker of this pool has that process id (billiard: silent).
   bool terminate_job(pid_t pid, int signal = SIGTERM);
 
-  /// The workers as they are now, and what each runs.
+  /// The workers as they are now, and what each runs; none once the pool has ended.
   std::vector<worker_info> workers() const;
+  /// What has been counted; of a pool that has ended, until then.
   pool_metrics metrics() const;
   /// Whether no worker has died, or failed, before it was ready. One that had to wait for
-  /// descriptors, memory or a process has not failed.
+  /// descriptors, memory or a process has not failed. A pool that has ended still knows.
   bool did_start_ok() const;
   /// For a foreign event loop: a descriptor that becomes readable when tasks have ended; read 8
   /// bytes from it, then look at results (eventfd(2)). It stays the pool's.

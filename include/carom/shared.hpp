@@ -112,8 +112,9 @@ class value {
   }
 
   /// Whether somebody died while it held the lock, so that the value may be half changed, and no
-  /// `with` has been told so since.
-  bool damaged() const noexcept { return raw_.object_->damaged(); }
+  /// `with` has been told so since. A death with a lock that was given to `synchronized` is known
+  /// from the moment at which somebody else takes that lock for this value.
+  bool damaged() const noexcept { return raw_.object_->look_for_damage(); }
 
   /// The lock (billiard: `get_lock`).
   object_lock get_lock() const { return lock_; }

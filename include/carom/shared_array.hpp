@@ -190,8 +190,9 @@ class array {
   const_iterator end() const noexcept { return raw_.end(); }
 
   /// Whether somebody died while it held the lock, so that elements may be half changed, and no
-  /// `with` has been told so since.
-  bool damaged() const noexcept { return raw_.object_->damaged(); }
+  /// `with` has been told so since. A death with a lock that was given to `synchronized` is known
+  /// from the moment at which somebody else takes that lock for this array.
+  bool damaged() const noexcept { return raw_.object_->look_for_damage(); }
   /// The lock (billiard: `get_lock`).
   object_lock get_lock() const { return lock_; }
   /// The array without the lock (billiard: `get_obj`): the same object.

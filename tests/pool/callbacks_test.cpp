@@ -215,6 +215,23 @@ TEST_F(Parity, Pool_on_start_may_grow_the_pool_that_is_being_looked_at) {
   EXPECT_EQ(started, 1500);
 }
 
+TEST_F(Parity, Pool_on_start_that_submits_to_a_full_pool_is_told_what_to_do) {
+  carom::pool pool{{.processes = 1, .max_pending = 1, .overflow = carom::overflow::block}};
+  std::promise<std::string> told;
+  const auto result = pool.apply_async({.on_start =
+                                            [&](pid_t) {
+                                              try {
+                                                pool.apply_async(tasks::nothing);
+                                                told.set_value("it was taken");
+                                              } catch (const carom::queue_full& e) {
+                                                told.set_value(e.what());
+                                              }
+                                            }},
+                                       tasks::nothing);
+  EXPECT_NE(told.get_future().get().find("pool_options::executor"), std::string::npos);
+  EXPECT_NO_THROW(result.get());
+}
+
 TEST_F(Parity, Pool_on_start_is_over_before_the_result_is_there) {
   carom::pool pool{{.processes = 1}};
   std::promise<carom::async_result<int>> known;

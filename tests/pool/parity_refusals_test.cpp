@@ -45,8 +45,6 @@ std::vector<std::function<void(carom::pool&)>> requests() {
       [](auto& p) { p.shrink(1); },
       [](auto& p) { p.restart(); },
       [](auto& p) { p.terminate_job(::getpid()); },
-      [](auto& p) { p.metrics(); },
-      [](auto& p) { p.did_start_ok(); },
       [](auto& p) { p.apply(tasks::square, 1); },
       [](auto& p) { p.apply_async(tasks::square, 1); },
       [](auto& p) {
@@ -65,6 +63,8 @@ void expect_ended(carom::pool& pool) {
     EXPECT_THROW(all[i](pool), carom::pool_closed);
   }
   EXPECT_TRUE(pool.workers().empty()) << "there is none any more";
+  EXPECT_EQ(pool.metrics().workers, 0u);
+  EXPECT_EQ(pool.metrics().pending + pool.metrics().under_way, 0u);
   EXPECT_NO_THROW(pool.close());
   EXPECT_NO_THROW(pool.terminate());
   EXPECT_NO_THROW(pool.join(60s));

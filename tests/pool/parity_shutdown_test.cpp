@@ -207,10 +207,16 @@ TEST_F(Parity, Pool_destructor_in_a_forked_copy_only_closes) {
 TEST_F(Parity, Pool_waiting_in_a_forked_copy_is_refused) {
   carom::pool pool{{.processes = 1}};
   auto running = pool.apply_async(tasks::hold, begun, release);
+  auto ordered = pool.imap(tasks::square, std::vector{1, 2});
+  auto unordered = pool.imap_unordered(tasks::square, std::vector{1, 2});
+  EXPECT_THROW(ordered.next(0ns), carom::timeout_error);
+  EXPECT_THROW(unordered.next(0ns), carom::timeout_error);
   ASSERT_TRUE(board::wait(begun));
   carom::test::forked copy([&] {
     // Nothing of it would ever change here.
     EXPECT_THROW(running.get(), carom::pool_closed);
+    EXPECT_THROW(ordered.next(), carom::pool_closed);
+    EXPECT_THROW(unordered.next(), carom::pool_closed);
     EXPECT_THROW(running.wait(), carom::pool_closed);
     EXPECT_THROW(pool.join(), carom::pool_closed);
     carom::pool own{{.processes = 1}};

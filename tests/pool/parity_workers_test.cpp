@@ -232,13 +232,26 @@ TEST_F(Parity, Pool_did_start_ok) {
   EXPECT_THROW(pool.apply(tasks::die_of, SIGKILL), carom::worker_lost);
   EXPECT_TRUE(pool.did_start_ok()) << "that was later";
   carom::pool broken{{.processes = 1, .initializer = carom::call(tasks::die_of, SIGKILL)}};
-  EXPECT_TRUE(eventually([&] {
-    try {
-      return !broken.did_start_ok();
-    } catch (const carom::pool_closed&) {
-      return true;
-    }
-  }));
+  EXPECT_TRUE(eventually([&] { return !broken.did_start_ok(); }));
+}
+
+TEST_F(Parity, Pool_that_has_ended_still_tells_what_was) {
+  carom::pool pool{{.processes = 1}};
+  for (int i = 0; i < 3; ++i) pool.apply(tasks::square, i);
+  EXPECT_THROW(pool.apply(tasks::die_of, SIGKILL), carom::worker_lost);
+  pool.close();
+  pool.join(60s);
+  EXPECT_EQ(pool.metrics().finished, 3u);
+  EXPECT_EQ(pool.metrics().lost, 1u);
+  EXPECT_EQ(pool.metrics().died_workers, 1u);
+  EXPECT_TRUE(pool.did_start_ok());
+  carom::pool broken{{.processes = 1, .initializer = carom::call(tasks::die_of, SIGKILL)}};
+  EXPECT_THROW(pool.apply(tasks::square, 1), carom::pool_closed);
+  EXPECT_THROW({ broken.apply_async(tasks::hold, begun, release).get(); }, carom::error);
+  broken.close();
+  broken.join(60s);
+  EXPECT_FALSE(broken.did_start_ok());
+  EXPECT_EQ(broken.metrics().died_workers, 11u);
 }
 
 TEST_F(Parity, Pool_on_process_exit) {

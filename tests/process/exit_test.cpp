@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // How a process ends, and what its exit code says.
+#include <pthread.h>
 #include <sys/wait.h>
 #include <cstdio>
 #include <iostream>
@@ -62,6 +63,19 @@ void leave_group_and_stay() {
 }
 
 }  // namespace
+
+TEST_F(Parity, Process_function_that_calls_pthread_exit_has_returned) {
+  for (const auto method : carom::get_all_start_methods()) {
+    SCOPED_TRACE(carom::to_string(method));
+    process one = started(
+        carom::process_options{.start_method = method}, +[] {
+          const on_destruction left_behind;
+          ::pthread_exit(nullptr);
+        });
+    one.join();
+    EXPECT_EQ(one.exitcode(), 0);
+  }
+}
 
 TEST_F(Parity, Process_that_left_its_group_is_killed) {
   for (const auto method : {start_method::forkserver, start_method::fork, start_method::spawn}) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Rows 37 and 38 of failures.md as far as queues are concerned; the death of a host.
+// Rows 19, 37 and 38 of failures.md as far as queues are concerned; the death of a host.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <carom/pool.hpp>
@@ -119,6 +120,38 @@ TEST_F(Failures, 38_undrained_queue_host_killed_ends_every_wait) {
   }
   // The first may have got what the fourth put before.
   EXPECT_TRUE(board::wait(1));
+}
+
+TEST_F(Failures, 19_queue_whose_host_has_no_descriptor_for_a_moment_loses_nothing) {
+  carom::queue<int> q;
+  q.put(1);
+  (void)q.get();
+  carom::test::let_threads_rest();
+  std::vector<forked_process> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.emplace_back([&, i] {
+      if (!board::wait(0)) return 1;
+      q.put(i);
+      board::add(1);
+      return board::wait(2) ? 10 + q.get() : 1;
+    });
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{3, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  board::set(0, 1);
+  ASSERT_TRUE(board::wait(1, 3));
+  carom::test::let_pass(50ms);
+  EXPECT_EQ(q.qsize(), 0u) << "nobody has been let in";
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  int sum = 0;
+  for (int i = 0; i < 3; ++i) sum += q.get();
+  EXPECT_EQ(sum, 0 + 1 + 2);
+  for (int i = 0; i < 3; ++i) q.put(i);
+  board::set(2, 1);
+  sum = 0;
+  for (auto& one : clients) sum += one.wait();
+  EXPECT_EQ(sum, 10 + 11 + 12);
 }
 
 TEST_F(Failures, 38_undrained_queue_a_dead_host_is_told_by_put_and_get) {

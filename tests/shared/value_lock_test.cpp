@@ -160,6 +160,31 @@ TEST_F(Parity, Shared_value_lock_of_others_whose_owner_died) {
   EXPECT_TRUE(v.damaged());
 }
 
+TEST_F(Parity, Shared_value_and_array_tell_of_a_dead_owner_before_anybody_takes_the_lock) {
+  value<int> v(1);
+  carom::array<int> elements(3);
+  forked child([&] {
+    elements.get_lock().acquire();
+    v.with([&](int&) {
+      board::set(0, 1);
+      for (;;) ::pause();
+    });
+    return true;
+  });
+  ASSERT_TRUE(board::wait(0));
+  EXPECT_FALSE(v.damaged()) << "it lives";
+  child.kill();
+  EXPECT_TRUE(v.damaged());
+  EXPECT_TRUE(elements.damaged());
+  EXPECT_TRUE(elements.get_lock().acquire(30s).abandoned()) << "that is still to be heard";
+  EXPECT_TRUE(elements.damaged()) << "its lock being this thread's";
+  elements.get_lock().release();
+  v.with([](int&, bool damaged) { EXPECT_TRUE(damaged); });
+  EXPECT_FALSE(v.damaged());
+  EXPECT_TRUE(v.get_lock().try_lock()) << "nobody has been left with it";
+  v.get_lock().unlock();
+}
+
 /// The next owner of a lock that guards many objects may have to do with another one first.
 TEST_F(Parity, Shared_value_beside_others_under_one_lock_knows_of_the_death_in_it) {
   carom::rlock guard;

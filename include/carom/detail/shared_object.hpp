@@ -76,6 +76,8 @@ class CAROM_API shared_object {
   /// Whether somebody died while it held the object's lock, whichever that is, since this was last
   /// set to false.
   bool damaged() const noexcept;
+  /// The same, and whether whoever has the lock in the object's memory is dead.
+  bool look_for_damage() const noexcept;
   void set_damaged(bool is) noexcept;
 
  private:
