@@ -227,8 +227,9 @@ TEST_F(Parity, Pool_on_start_that_submits_to_a_full_pool_is_told_what_to_do) {
                                                 told.set_value(e.what());
                                               }
                                             }},
-                                       tasks::nothing);
+                                       tasks::hold, begun, release);
   EXPECT_NE(told.get_future().get().find("pool_options::executor"), std::string::npos);
+  board::set(release, 1);
   EXPECT_NO_THROW(result.get());
 }
 
