@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <carom/detail/imap_window.hpp>
 #include <carom/errors.hpp>
+#include <carom/this_task.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -11,6 +13,7 @@
 
 #include "actors/pool_handle.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/sliced_wait.hpp"
 
 namespace carom::detail {
 namespace {
@@ -140,10 +143,23 @@ struct imap_window::state {
     const auto any = [&] { return !arrived->settled.empty(); };
     if (runtime::on_loop_thread() && !any())
       throw error("reading imap_unordered on the loop thread would wait for itself");
-    if (!timeout)
-      arrived->changed.wait(lock, any);
-    else if (!arrived->changed.wait_for(lock, *timeout, any))
-      return {};
+    const auto deadline = runtime::deadline_in(timeout);
+    while (!any()) {
+      if (deadline && std::chrono::steady_clock::now() >= *deadline) return {};
+      auto until = deadline;
+      if (runtime::waits_in_task()) {
+        lock.unlock();  // what is registered for that moment may use this pool
+        this_task::checkpoint();
+        lock.lock();
+        if (any()) break;
+        until = std::chrono::steady_clock::now() + runtime::sliced_wait::shortest;
+        if (deadline) until = std::min(until, deadline);
+      }
+      if (until)
+        arrived->changed.wait_until(lock, *until);
+      else
+        arrived->changed.wait(lock);
+    }
     task_ref done = std::move(arrived->settled.front());
     arrived->settled.pop_front();
     bytes -= done->admitted_bytes();

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <carom/actor.hpp>
+#include <carom/context.hpp>
 #include <carom/errors.hpp>
 #include <carom/pool.hpp>
 #include <stdexcept>
@@ -89,6 +92,16 @@ void check_supervision(const pool_options& options) {
   for (const int cpu : options.cpu_affinity)
     if (cpu < 0 || cpu >= CPU_SETSIZE)
       refuse("pool_options::cpu_affinity: there is no CPU " + std::to_string(cpu));
+  for (const resource_limit& one : options.rlimits) {
+    if (one.resource < 0 || one.resource >= RLIM_NLIMITS)
+      refuse("pool_options::rlimits: there is no resource " + std::to_string(one.resource));
+    if (one.soft > one.hard)
+      refuse("pool_options::rlimits: the soft limit of resource " + std::to_string(one.resource) +
+             " is above the hard one");
+  }
+  const auto methods = get_all_start_methods();
+  if (std::ranges::find(methods, options.start_method) == methods.end())
+    refuse("pool_options::start_method is none; see get_all_start_methods");
   if (options.on_process_exit && !options.on_process_exit->valid())
     refuse("pool_options::on_process_exit is an empty call: make it with call()");
 }

@@ -11,7 +11,12 @@ namespace carom::actors {
 
 seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
            runtime::loop& events, owner& to)
-    : index_(index), id_(id), events_(&events), owner_(&to), link_(id, setup) {
+    : index_(index),
+      id_(id),
+      events_(&events),
+      owner_(&to),
+      link_(id, setup),
+      has_initializer_(setup.has_initializer) {
   readable_ = events_->on_readable(
       link_.fd(), [this] { guarded("its channel could not be read", [this] { read_channel(); }); });
   if (setup.forwards_log) log_name_ = "carom-" + setup.pool_name + "-" + std::to_string(index);
@@ -63,7 +68,9 @@ void seat::worker_start_failed(std::span<const std::byte> exception) {
   try {
     std::rethrow_exception(detail::decode_exception(exception));
   } catch (const std::exception& e) {
-    start_error_ = std::string("the initializer threw: ") + e.what();
+    start_error_ =
+        std::string(has_initializer_ ? "the initializer threw: " : "it could not start: ") +
+        e.what();
   } catch (...) {
     start_error_ = "the initializer threw something that is no std::exception";
   }

@@ -104,6 +104,7 @@ class seat final : runtime::worker_link::listener {
   runtime::unique_fd pidfd_;
   std::optional<runtime::unique_fd> own_;
   bool ready_ = false;
+  bool has_initializer_;
   std::string start_error_;
   std::string log_name_;  // empty unless the worker may log here
   std::unique_ptr<runtime::loop::watch> readable_;

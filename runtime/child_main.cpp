@@ -123,7 +123,7 @@ int run_function(channel to_host, const process_message& told) {
       entry = reinterpret_cast<detail::task_entry>(
           detail::resolve_code({told.entry.module, told.entry.offset}));
     } catch (...) {
-      if (answers) answer(to_host, std::current_exception());
+      if (answers) answer(to_host, detail::caught_exception());
       throw;
     }
     if (answers) answer(to_host, nullptr);
@@ -137,7 +137,7 @@ int run_function(channel to_host, const process_message& told) {
     // this handler be left.
     ::exit(EXIT_SUCCESS);
   } catch (...) {
-    return report(std::current_exception());
+    return report(detail::caught_exception());
   }
 }
 

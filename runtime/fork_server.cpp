@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <stdexcept>
 #include <string>
@@ -38,6 +40,16 @@ constexpr int threads_of_the_runtime = 1;
 constexpr int threads_of_the_runtime = 0;
 #endif
 
+bool has_thread(const char* name) {
+  std::error_code unknown;
+  for (std::filesystem::directory_iterator one("/proc/self/task", unknown), end;
+       !unknown && one != end; one.increment(unknown)) {
+    std::string called;
+    if (std::getline(std::ifstream(one->path() / "comm"), called) && called == name) return true;
+  }
+  return false;
+}
+
 void refuse_threads() {
   const int counted = count_threads();
   if (counted == 0)
@@ -47,10 +59,14 @@ void refuse_threads() {
         "behind");
   const int threads = counted - threads_of_the_runtime;
   if (threads <= 1) return;
-  throw start_method_error("carom: the fork server cannot start, because this process has " +
-                           std::to_string(threads) +
-                           " threads and a fork copies only one of them: write "
-                           "carom::init(argc, argv) as the first line of main");
+  throw start_method_error(
+      "carom: the fork server cannot start, because this process has " + std::to_string(threads) +
+      " threads and a fork copies only one of them: write "
+      "carom::init(argc, argv) as the first line of main" +
+      (has_thread("carom-loop")
+           ? ", and make queues behind it: one that was made before, perhaps a "
+             "global one, has started carom's loop"
+           : ""));
 }
 
 /// What is still in a buffer would be written again by each process forked from here on.

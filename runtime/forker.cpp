@@ -72,7 +72,7 @@ void forker::preload() {
     context_.hooks.preload();
   } catch (...) {
     said.failed = true;
-    detail::encode_exception(packed, std::current_exception(), ::getpid());
+    detail::encode_exception(packed, detail::caught_exception(), ::getpid());
     if (packed.size() > preload_report::longest) packed.clear();
     said.length = static_cast<std::uint32_t>(packed.size());
   }

@@ -127,7 +127,8 @@ std::optional<item_rights::message> item_rights::peek(std::uint64_t serial) {
   std::vector<unique_fd> fds;
   take_fds(header, fds);
   if ((header.msg_flags & MSG_CTRUNC) != 0)
-    throw process_error(
+    throw std::system_error(
+        EMFILE, std::system_category(),
         "an item's descriptors cannot be received: this process has none left; close some, or "
         "raise RLIMIT_NOFILE, and get the item again");
   if (static_cast<std::size_t>(got) < sizeof head || head.serial != serial) return std::nullopt;

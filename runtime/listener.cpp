@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <system_error>
 
@@ -43,7 +44,10 @@ std::string socket_path::make_directory() {
 void socket_path::bound(const std::string& path) {
   struct stat status {};
   owner_ = ::getpid();
-  path_ = path;
+  // Whoever removes it may be in another directory by then.
+  std::error_code unknown;
+  path_ = std::filesystem::absolute(path, unknown).string();
+  if (unknown) path_ = path;
   if (::stat(path.c_str(), &status) == 0) {
     device_ = status.st_dev;
     inode_ = status.st_ino;

@@ -31,6 +31,8 @@ namespace {
 
 /// A host that does not answer for so long is stopped.
 constexpr std::chrono::seconds most_patience{60};
+/// Or is for those who do not want to wait: a busy machine may take that long.
+constexpr std::chrono::seconds patience_of_a_look{1};
 /// How old the knowledge may be that the host lives, where nothing else would tell.
 constexpr std::int64_t check_every_ns = 1'000'000;
 
@@ -195,7 +197,7 @@ bool queue_client::get(queue_received& into, const queue_wait& until) try {
     return false;
   };
   bool look = at_once(until);
-  deadline answered = patience();
+  deadline answered = look ? patience_of_look() : patience();
   if (!look && !closed_) {
     bool alone = false;
     const bool in_time = wait(held, deadline_of(until), &page_->item_wants, false, [&] {
@@ -233,7 +235,10 @@ std::uint64_t queue_client::ask(kind what) try {
 bool queue_client::join(const queue_wait& until) try {
   lock held = enter();
   const deadline in_time = deadline_of(until);
-  const auto left = request(held, kind::unfinished, patience(), true);
+  const deadline answered =
+      in_time ? std::min(std::max(in_time, last_patience()), patience()) : patience();
+  const auto left = request(held, kind::unfinished, answered, true);
+  if (!left && in_time && in_time < std::chrono::steady_clock::now()) return false;
   if (!left) throw process_error("the queue's host does not answer: it is stopped");
   if (*left == 0) return true;
   return request(held, kind::join, in_time, false).has_value();
@@ -305,6 +310,10 @@ std::string queue_client::why_gone() const {
 
 queue_client::deadline queue_client::patience() {
   return std::chrono::steady_clock::now() + most_patience;
+}
+
+queue_client::deadline queue_client::patience_of_look() {
+  return std::chrono::steady_clock::now() + patience_of_a_look;
 }
 
 queue_client::deadline queue_client::last_patience() {

@@ -78,6 +78,7 @@ class queue_client {
   /// Whether it is to be a mere look.
   static bool at_once(const detail::queue_wait& until);
   static deadline patience();
+  static deadline patience_of_look();
   /// When the time of a wait is up, the host is asked once more, as for a mere look: what is in the
   /// queue may not have been delivered yet.
   static deadline last_patience();

@@ -115,7 +115,7 @@ bool queue_client::put(const detail::blob& item, const queue_wait& until) try {
     return last == put_outcome::put;
   };
   const bool now = at_once(until);
-  deadline answered = patience();
+  deadline answered = now ? patience_of_look() : patience();
   if (!now) {
     if (wait(held, deadline_of(until), ends_.maxsize ? &page_->room_wants : nullptr, false, ready))
       return true;

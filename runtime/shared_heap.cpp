@@ -34,6 +34,8 @@ struct heap_header {
 namespace {
 
 namespace ipc = boost::interprocess;
+
+constexpr std::size_t longest_name = 4096;
 using buffer = ipc::basic_managed_external_buffer<
     char, ipc::rbtree_best_fit<ipc::null_mutex_family, ipc::offset_ptr<void>>, ipc::iset_index>;
 
@@ -175,6 +177,12 @@ void heap_memory::pack(byte_writer& out) const { out.put_descriptor(body_->memor
 heap_header* heap_memory::header() const noexcept { return &body_->header(); }
 
 std::optional<heap_memory::named_object> heap_memory::find(const std::string& name) const {
+  // Interprocess keeps 16 bits of a name's length, takes it to the first zero, and means something
+  // else by an empty one.
+  if (name.empty() || name.size() > longest_name || name.find('\0') != std::string::npos)
+    throw std::invalid_argument("a name in a shared heap has 1 to " + std::to_string(longest_name) +
+                                " bytes and no zero among them; this one has " +
+                                std::to_string(name.size()) + " bytes");
   const auto found = manager_of(body_->header()).find<named_object>(name.c_str());
   if (!found.first) return std::nullopt;
   return *found.first;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <sched.h>
 
+#include <algorithm>
 #include <carom/detail/async_access.hpp>
 #include <carom/detail/exception_codec.hpp>
 #include <carom/detail/map_state.hpp>
 #include <carom/detail/task_node.hpp>
 #include <carom/errors.hpp>
+#include <carom/this_task.hpp>
 #include <stdexcept>
 
 #include "runtime/chunk_block.hpp"
@@ -13,6 +15,7 @@
 #include "runtime/futex.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/sliced_wait.hpp"
 #include "runtime/task_ids.hpp"
 
 namespace carom::detail {
@@ -96,7 +99,13 @@ bool task_node::wait(std::optional<std::chrono::nanoseconds> timeout) const {
     std::uint32_t found = state_pending;
     state_.compare_exchange_strong(found, state_awaited, std::memory_order_acquire);
     if (found == state_settled) return true;
-    runtime::futex_wait(state_, state_awaited, deadline);
+    auto until = deadline;
+    if (runtime::waits_in_task()) {  // this task has a soft limit of its own
+      this_task::checkpoint();
+      until = std::chrono::steady_clock::now() + runtime::sliced_wait::shortest;
+      if (deadline) until = std::min(until, deadline);
+    }
+    runtime::futex_wait(state_, state_awaited, until);
     if (settled()) return true;
     if (deadline && std::chrono::steady_clock::now() >= *deadline) return false;
   }

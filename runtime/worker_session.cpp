@@ -103,7 +103,7 @@ void worker_session::run(const task_slot& slot) {
       reinterpret_cast<detail::task_entry>(entry)(payload, result_);
   } catch (...) {
     result_.clear();
-    detail::encode_exception(result_, std::current_exception(), ::getpid());
+    detail::encode_exception(result_, detail::caught_exception(), ::getpid());
     last = {.position = position, .kind = result_kind::error};
   }
   finish();

@@ -39,9 +39,9 @@ class worker_session::running_chunk final : public detail::chunk_run {
   }
 
   bool failed(std::uint64_t item) override {
-    const auto error = std::current_exception();
     if (timed_) pause_clock();
     publish(item);
+    const auto error = detail::caught_exception();  // or this is the end
     detail::blob packed(&session_->segments_);
     detail::encode_exception(packed, error, ::getpid());
     session_->publish(

@@ -152,7 +152,7 @@ void worker_session::start() {
       detail::blob packed;
       const auto kind = worker_message_kind::start_failed;
       packed.append(&kind, 1);
-      detail::encode_exception(packed, std::current_exception(), ::getpid());
+      detail::encode_exception(packed, detail::caught_exception(), ::getpid());
       if (packed.size() > channel::max_bytes) {
         packed.resize_uninitialized(1);
         detail::encode_exception(packed,

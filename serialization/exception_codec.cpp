@@ -7,8 +7,10 @@
 #include "serialization/standard_exceptions.hpp"
 
 #include <cxxabi.h>
+#include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <ios>
 #include <string>
@@ -136,6 +138,7 @@ struct received {
 std::vector<received> read_chain(std::span<const std::byte> bytes) {
   byte_reader reader{bytes};
   const auto count = reader.get_raw<std::uint8_t>();
+  if (count == 0) throw_corrupt("an exception is none");
   if (count > max_exception_chain) throw_corrupt("a chain of exceptions is too long");
   std::vector<received> chain;
   for (int i = 0; i < count; ++i) {
@@ -169,20 +172,37 @@ std::exception_ptr revive(const received& one, const std::exception_ptr& cause) 
         raise(one, true);
       }
     }
-    return nullptr;
+    throw_corrupt("an exception's type has not thrown it");
   } catch (...) {
     return std::current_exception();
   }
 }
 
+/// std::exception_ptr cannot hold it.
+std::exception_ptr not_of_cxx(int pid) {
+  return std::make_exception_ptr(
+      remote_error({"unknown", "something that is no exception of C++", pid}));
+}
+
 }  // namespace
+
+std::exception_ptr caught_exception() noexcept {
+  if (auto caught = std::current_exception()) return caught;
+  try {
+    throw;
+  } catch (const abi::__forced_unwind&) {
+    std::abort();
+  } catch (...) {
+    return not_of_cxx(::getpid());
+  }
+}
 
 void encode_exception(blob& out, const std::exception_ptr& exception, int pid) noexcept {
   const std::size_t start = out.size();
   try {
     std::vector<std::exception_ptr> chain;
-    for (auto next = exception; next != nullptr && chain.size() < max_exception_chain;
-         next = cause_of(chain.back()))
+    for (auto next = exception ? exception : not_of_cxx(pid);
+         next != nullptr && chain.size() < max_exception_chain; next = cause_of(chain.back()))
       chain.push_back(next);
     byte_writer{out}.put_raw(static_cast<std::uint8_t>(chain.size()));
     for (const auto& one : chain) write_one(out, one, pid);

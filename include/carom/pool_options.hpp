@@ -132,7 +132,7 @@ struct pool_options {
   int kill_signal = SIGTERM;
   /// Called on the loop thread before a worker is killed for a task that has ended already, or
   /// since it hangs; the kill waits for as long as it says, so that something can look at the
-  /// process first.
+  /// process first. A pool that is closed or terminated does not wait.
   std::function<std::chrono::nanoseconds(const kill_event&)> before_kill{};
   /// A worker whose initializer has not ended by then is killed, which counts as a failed start.
   std::chrono::nanoseconds start_timeout = std::chrono::seconds(60);

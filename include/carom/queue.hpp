@@ -30,6 +30,7 @@ struct queue_actor_access;
 /// taken: an item on its way to it goes to the next, and what it was putting is there whole or not
 /// at all. A process that is stopped for 250 ms while others wait loses its turn in the same way.
 ///
+/// The first queue of a process starts carom's loop, a thread: it is made behind `carom::init`.
 /// The queue lives as long as the process that made it, and there as long as any process has a
 /// handle of it. When its host is gone, every operation throws process_error.
 ///
@@ -53,18 +54,27 @@ class queue {
   /// process has closed the queue, or its host is gone; encoding_error if the value cannot be
   /// packed.
   void put(const T& value) { put_until(value, {}); }
+  /// The same, and gives away what was put: handles in `value` are closed here. Where it throws,
+  /// `value` is as before; so below.
+  void put(T&& value) { put_until(std::move(value), {}); }
   /// The same; throws queue_full if there is no room within `timeout`: of zero or less, as
   /// put_nowait does.
   template <class Rep, class Period>
   void put(const T& value, std::chrono::duration<Rep, Period> timeout) {
     put_until(value, {.timeout = detail::to_nanoseconds(timeout)});
   }
-  /// The same; throws queue_full if there is no room now.
+  template <class Rep, class Period>
+  void put(T&& value, std::chrono::duration<Rep, Period> timeout) {
+    put_until(std::move(value), {.timeout = detail::to_nanoseconds(timeout)});
+  }
+  /// The same; throws queue_full if there is no room now, or the host does not say so within a
+  /// second.
   void put_nowait(const T& value) { put_until(value, {.now = true}); }
+  void put_nowait(T&& value) { put_until(std::move(value), {.now = true}); }
 
   /// Takes the oldest value; waits for one. Throws process_error if the queue's host is gone, or
   /// this process has closed the queue and nothing is there; encoding_error if what was put is no
-  /// T: it is taken all the same.
+  /// T, or this process has no descriptor free for a handle in it: it is taken all the same.
   T get() { return get_until({}); }
   /// The same; throws queue_empty if nothing is there within `timeout`: of zero or less, as
   /// get_nowait does.
@@ -72,8 +82,8 @@ class queue {
   T get(std::chrono::duration<Rep, Period> timeout) {
     return get_until({.timeout = detail::to_nanoseconds(timeout)});
   }
-  /// The same; throws queue_empty if nothing is there now. An item that is on its way to somebody
-  /// who waits for it is his.
+  /// The same; throws queue_empty if nothing is there now, or the host does not say so within a
+  /// second. An item that is on its way to somebody who waits for it is his.
   T get_nowait() { return get_until({.now = true}); }
 
   /// How many values have been put and not taken. Exact when it is asked, old when it is known.
@@ -122,6 +132,10 @@ class queue {
     detail::blob packed = detail::queue_item_blob();
     detail::encode(packed, value);
     if (!detail::queue_put(access(), packed, until)) throw queue_full();
+  }
+  void put_until(T&& value, const detail::queue_wait& until) {
+    put_until(std::as_const(value), until);
+    detail::give_away(std::move(value));
   }
   T get_until(const detail::queue_wait& until) {
     detail::queue_received item;

@@ -133,8 +133,9 @@ class shared_heap {
   }
 
   /// Makes a T under a name by which every process finds it. A T that takes an allocator as its
-  /// last argument gets the heap's. Throws process_error if the name is taken, std::bad_alloc if
-  /// the heap is full.
+  /// last argument gets the heap's. Throws std::invalid_argument for a name that is empty, longer
+  /// than 4,096 bytes or holds a zero, as all below; process_error if it is taken, std::bad_alloc
+  /// if the heap is full.
   template <class T, class... Args>
   T& make(const std::string& name, Args&&... args) {
     const detail::heap_section section(*memory_, detail::heap_section::intent::write);

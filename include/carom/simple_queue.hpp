@@ -60,8 +60,15 @@ class simple_queue {
     detail::encode(item, value);
     if (!queue_->put(item, time.limit())) detail::throw_no_room();
   }
+  /// The same, and gives away what was put: handles in `value` are closed here. Where it throws,
+  /// `value` is as before.
+  void put(T&& value, detail::timeout time = std::nullopt) {
+    put(std::as_const(value), time);
+    detail::give_away(std::move(value));
+  }
   /// Throws queue_full if there is no room now.
   void put_nowait(const T& value) { put(value, std::chrono::nanoseconds(0)); }
+  void put_nowait(T&& value) { put(std::move(value), std::chrono::nanoseconds(0)); }
 
   /// Takes the oldest item. Waits until there is one, or at most `time`: throws queue_empty.
   T get(detail::timeout time = std::nullopt) {

@@ -184,6 +184,19 @@ TEST_F(Parity, Connection_listener_of_a_path_removes_it) {
   EXPECT_FALSE(fs::exists(path));
 }
 
+TEST_F(Parity, Connection_listener_of_a_relative_path_removes_it_wherever_it_is_then) {
+  const folder at, elsewhere;
+  const fs::path before = fs::current_path();
+  fs::current_path(at.path);
+  {
+    listener l("./socket", authkey::random());
+    EXPECT_EQ(l.address().path(), "./socket");
+    fs::current_path(elsewhere.path);
+  }
+  fs::current_path(before);
+  EXPECT_FALSE(fs::exists(fs::path(at.path) / "socket"));
+}
+
 TEST_F(Parity, Connection_listener_leaves_a_path_that_another_has_taken) {
   const folder at;
   const std::string path = at.path / "socket";

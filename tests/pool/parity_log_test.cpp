@@ -14,6 +14,7 @@
 #include <carom/log.hpp>
 #include <carom/pool.hpp>
 #include <carom/this_worker.hpp>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -29,6 +30,7 @@
 
 namespace {
 
+using namespace std::chrono_literals;
 using testing::IsEmpty;
 
 namespace board = carom::test::board;

@@ -2,6 +2,7 @@
 // Row `soft_timeout` of api.md, in pools that tasks make: what a task has heard of its own limit is
 // nothing to the tasks of its pools.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <carom/carom.hpp>
 #include <chrono>
@@ -10,8 +11,10 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/pool/tasks.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
 
 namespace {
@@ -60,12 +63,29 @@ int has_a_token_and_makes_a_pool(start_method method) {
   int heard = 0;
   {
     carom::pool below{{.processes = 1, .start_method = method}};
-    heard += below.apply({.soft_time_limit = 50ms}, hears_by_a_standard_token);
+    const auto told = below.apply_async({.soft_time_limit = 50ms}, hears_by_a_standard_token);
+    while (!told.ready()) carom::test::let_pass(1ms);  // waiting in get() would hear this one's
+    heard += told.get();
   }
   std::promise<void> stopped;
   std::stop_callback call(token, [&] { stopped.set_value(); });
   if (stopped.get_future().wait_for(30s) == std::future_status::ready) heard += 2;
   return heard;
+}
+
+int never_ends(int) {
+  for (;;) ::pause();
+}
+
+/// What waits for the results of a pool of its own.
+void waits_below(int way) {
+  carom::pool below{{.processes = 1}};
+  const std::vector<int> items{1, 2};
+  if (way == 0) below.apply(never_ends, 0);
+  if (way == 1) below.apply_async(never_ends, 0).wait(1h);
+  if (way == 2) below.imap(never_ends, items).next();
+  if (way == 3) below.imap_unordered(never_ends, items).next();
+  if (way == 4) below.imap_unordered(never_ends, items).next(1h);
 }
 
 constexpr start_method methods[] = {start_method::fork, start_method::forkserver,
@@ -96,4 +116,14 @@ TEST_F(Parity, Pool_soft_time_limit_standard_tokens_at_two_levels) {
     carom::pool pool{{.processes = 1}};
     EXPECT_EQ(pool.apply({.soft_time_limit = 1s}, has_a_token_and_makes_a_pool, method), 3);
   }
+}
+
+TEST_F(Parity, Pool_soft_time_limit_is_heard_by_who_waits_for_a_pool_of_its_own) {
+  carom::pool pool{{.processes = 1}};
+  for (int way = 0; way < 5; ++way) {
+    SCOPED_TRACE(way);
+    EXPECT_THROW(pool.apply({.soft_time_limit = 100ms}, waits_below, way),
+                 carom::soft_time_limit_exceeded);
+  }
+  EXPECT_EQ(pool.metrics().died_workers, 0u);
 }

@@ -80,6 +80,11 @@ TEST_F(Parity, Pool_options_that_make_no_sense) {
   expect_refused("max_memory_per_child", [](auto& o) { o.max_memory_per_child = 0; });
   expect_refused("memory_limit", [](auto& o) { o.memory_limit = 0; });
   expect_refused("pool_memory_limit", [](auto& o) { o.pool_memory_limit = 0; });
+  expect_refused("rlimits", [](auto& o) { o.rlimits = {{.resource = 99, .soft = 1, .hard = 1}}; });
+  expect_refused("rlimits", [](auto& o) { o.rlimits = {{.resource = -1, .soft = 1, .hard = 1}}; });
+  expect_refused("rlimits", [](auto& o) { o.rlimits = {{.resource = 0, .soft = 2, .hard = 1}}; });
+  expect_refused("start_method",
+                 [](auto& o) { o.start_method = static_cast<carom::start_method>(77); });
   expect_refused("initializer", [](auto& o) { o.initializer = carom::packed_call(); });
   expect_refused("on_process_exit", [](auto& o) { o.on_process_exit = carom::packed_call(); });
   for (const int signal : {0, -1, 1000})

@@ -2,7 +2,9 @@
 // How a process ends, and what its exit code says.
 #include <pthread.h>
 #include <sys/wait.h>
+#include <unwind.h>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <stdexcept>
 #include <thread>
@@ -75,6 +77,16 @@ TEST_F(Parity, Process_function_that_calls_pthread_exit_has_returned) {
     one.join();
     EXPECT_EQ(one.exitcode(), 0);
   }
+}
+
+TEST_F(Parity, Process_function_that_throws_what_is_not_of_cxx_has_failed) {
+  process one = started(+[] {
+    static _Unwind_Exception thrown;
+    std::memcpy(&thrown.exception_class, "OTHRLANG", sizeof thrown.exception_class);
+    _Unwind_RaiseException(&thrown);
+  });
+  one.join();
+  EXPECT_EQ(one.exitcode(), 1);
 }
 
 TEST_F(Parity, Process_that_left_its_group_is_killed) {

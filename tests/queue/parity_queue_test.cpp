@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The rows of api.md on queues, within one process: sizes, time-outs, order, closing.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <carom/errors.hpp>
@@ -32,6 +33,26 @@ TEST_F(Parity, Queue_put_get) {
   EXPECT_EQ(q.get(), 1);
   EXPECT_EQ(q.get(), 2);
   EXPECT_EQ(q.get(), 3);
+}
+
+TEST_F(Parity, Queue_gives_away_what_is_moved_in) {
+  using files = std::vector<carom::file_descriptor>;
+  carom::queue<files> q(3);
+  const auto file = [] { return carom::file_descriptor(::dup(2)); };
+  files kept, first, second, third;
+  for (files* each : {&kept, &first, &second, &third}) each->push_back(file());
+  q.put(kept);
+  EXPECT_EQ(kept.size(), 1u);
+  q.put(std::move(first));
+  EXPECT_TRUE(first.empty());
+  q.put_nowait(std::move(second));
+  EXPECT_TRUE(second.empty());
+  EXPECT_THROW(q.put(std::move(third), 1ms), carom::queue_full);
+  EXPECT_EQ(third.size(), 1u) << "it has not been put";
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(q.get().size(), 1u);
+  q.put(std::move(third), 60s);
+  EXPECT_TRUE(third.empty());
+  EXPECT_EQ(q.get().size(), 1u);
 }
 
 TEST_F(Parity, Queue_put_nowait_get_nowait) {

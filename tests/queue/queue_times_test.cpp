@@ -133,6 +133,44 @@ TEST_F(Failures, 38_undrained_queue_used_in_a_callback_while_another_thread_puts
   EXPECT_GE(q.qsize(), 600u);
 }
 
+TEST_F(Failures, 38_undrained_queue_whose_host_is_stopped_holds_up_nobody_who_has_a_time) {
+  forked_process host([] {
+    carom::joinable_queue<int> q(1);
+    forked_process client([&] {
+      q.put(1);
+      queue_board::set(0, 1);
+      if (!queue_board::wait(1)) return 1;
+      // The host is stopped; what it had delivered may be there yet.
+      const auto begun = std::chrono::steady_clock::now();
+      const auto ends = [](auto&& f) {
+        try {
+          f();
+        } catch (const queue_empty&) {
+        } catch (const carom::queue_full&) {
+        } catch (const carom::process_error&) {
+        }
+      };
+      ends([&] { (void)q.get_nowait(); });
+      ends([&] { (void)q.get(0ms); });
+      ends([&] { q.put_nowait(2); });
+      ends([&] { q.put(2, -1s); });
+      const bool joined = q.join(50ms) || q.join(0ms);
+      const auto took = std::chrono::steady_clock::now() - begun;
+      queue_board::set(2, !joined && took < 30s ? 100 : 101);
+      return queue_board::wait(3) ? 0 : 2;
+    });
+    return client.wait();
+  });
+  ASSERT_TRUE(queue_board::wait(0));
+  host.kill(SIGSTOP);
+  queue_board::set(1, 1);
+  EXPECT_TRUE(queue_board::wait(2));
+  EXPECT_EQ(queue_board::get(2), 100u);
+  host.kill(SIGCONT);
+  queue_board::set(3, 1);
+  EXPECT_EQ(host.wait(), 0);
+}
+
 TEST_F(Failures, 38_undrained_queue_close_has_a_deadline_when_the_host_is_stopped) {
   forked_process host([] {
     carom::queue<int> q;

@@ -107,6 +107,17 @@ TEST_F(Parity, Shared_heap_names) {
   EXPECT_EQ(heap.make<int>("n", 5), 5);
   EXPECT_THAT(message_of([&] { heap.make<int>("n", 6); }), HasSubstr("find it, or destroy it"));
   EXPECT_THAT(message_of([&] { heap.find<float>("n"); }), HasSubstr("another type"));
+  for (const std::string& name : {std::string(), std::string("a\0b", 3), std::string(4097, 'x'),
+                                  std::string(65'536, 'x'), std::string(2'000'000, 'x')}) {
+    EXPECT_THROW(heap.make<int>(name, 6), std::invalid_argument);
+    EXPECT_THROW(heap.find<int>(name), std::invalid_argument);
+    EXPECT_THROW(heap.find_or_make<int>(name, 6), std::invalid_argument);
+    EXPECT_THROW(heap.destroy<int>(name), std::invalid_argument);
+  }
+  const std::string longest(4096, 'x');
+  EXPECT_EQ(heap.make<int>(longest, 7), 7);
+  EXPECT_EQ(*heap.find<int>(longest), 7);
+  EXPECT_TRUE(heap.destroy<int>(longest));
   EXPECT_EQ(heap.find_or_make<int>("n", 7), 5);
   EXPECT_EQ(heap.find_or_make<int>("m", 7), 7);
   EXPECT_TRUE(heap.destroy<int>("n"));

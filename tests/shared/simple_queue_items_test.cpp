@@ -17,6 +17,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -198,12 +199,31 @@ TEST_F(Parity, Queue_simple_move_only_items) {
   EXPECT_EQ(*queue.get(), 4);
 }
 
+TEST_F(Parity, Queue_simple_gives_away_what_is_moved_in) {
+  simple_queue<std::vector<carom::file_descriptor>> queue;
+  std::vector<carom::file_descriptor> kept, given;
+  kept.push_back(file_with(1));
+  given.push_back(file_with(2));
+  queue.put(kept);
+  queue.put(std::move(given));
+  EXPECT_TRUE(given.empty());
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(number_in(kept[0]), 1);
+  EXPECT_EQ(number_in(queue.get()[0]), 1);
+  EXPECT_EQ(number_in(queue.get()[0]), 2);
+  queue.close();
+  EXPECT_THROW(queue.put(std::move(kept)), carom::process_error);
+  EXPECT_EQ(kept.size(), 1u) << "it has not been put";
+}
+
 TEST_F(Parity, Queue_simple_full_table_of_descriptors_loses_no_item) {
   simple_queue<carom::file_descriptor> queue;
   queue.put(file_with(8));
   std::vector<int> taken;
   for (int fd; (fd = ::fcntl(0, F_DUPFD_CLOEXEC, 3)) >= 0;) taken.push_back(fd);
-  EXPECT_THAT(message_of([&] { queue.get(); }), testing::HasSubstr("RLIMIT_NOFILE"));
+  // No process_error: the queue itself is as it should be.
+  EXPECT_THAT([&] { queue.get(); },
+              testing::ThrowsMessage<std::system_error>(testing::HasSubstr("RLIMIT_NOFILE")));
   for (const int fd : taken) ::close(fd);
   EXPECT_EQ(number_in(queue.get()), 8);
 }

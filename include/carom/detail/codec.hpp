@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <span>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 
 namespace carom::detail {
 
@@ -43,6 +45,14 @@ void encode(blob& out, const Ts&... values) {
       rethrow_as_encoding_error("packing a value");
     }
   }
+}
+
+/// What was moved in and is packed: the handles in it are closed here.
+template <class T>
+void give_away(T&& value) {
+  static_assert(std::is_rvalue_reference_v<T&&>);
+  if constexpr (!std::is_trivially_copyable_v<T>) [[maybe_unused]]
+    const T given(std::move(value));
 }
 
 /// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes,

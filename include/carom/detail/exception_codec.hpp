@@ -16,10 +16,16 @@ inline constexpr int max_exception_chain = 16;
 /// Appends the exception with its nested causes. Standard exceptions, carom's errors and types
 /// named in CAROM_EXCEPTION keep their type; any other travels as a `remote_error` with its type's
 /// name, its text and `pid`. Whatever fails on the way (a throwing `serialize`, no memory) falls
-/// back to that. A null pointer travels as one.
+/// back to that. A null pointer stands for what is no exception of C++, and
+/// travels as a `remote_error` that says so.
 CAROM_API void encode_exception(blob& out, const std::exception_ptr& exception, int pid) noexcept;
 
-/// The exception in `bytes`, exactly; corrupt bytes give an `encoding_error`.
+/// What the `catch (...)` that calls this has caught; never null. An exception of another language
+/// is a `remote_error`. An unwinding that must not be stopped (pthread_exit, pthread_cancel) ends
+/// in abort(): the frames below are a fork server's.
+CAROM_API std::exception_ptr caught_exception() noexcept;
+
+/// The exception in `bytes`, exactly; corrupt bytes give an `encoding_error`. Never null.
 CAROM_API std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept;
 
 }  // namespace carom::detail
