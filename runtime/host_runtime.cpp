@@ -174,7 +174,6 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
   impl_->watch_server();
   const signals_held_back from_the_loop;
   thread_ = std::thread([shared = impl_] {
-    ::pthread_setname_np(::pthread_self(), "carom-loop");
     shared->events_loop.run();
     shared->readable.reset();
     shared->writable.reset();
@@ -185,6 +184,8 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
     state.loop_runs = false;
     state.loop_ended.notify_all();
   });
+  // From here: whoever looks at this process's threads finds none without its name.
+  ::pthread_setname_np(thread_.native_handle(), "carom-loop");
 }
 
 host_runtime::~host_runtime() {
