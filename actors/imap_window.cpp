@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <carom/detail/imap_window.hpp>
 #include <carom/errors.hpp>
-#include <carom/this_task.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -143,23 +142,8 @@ struct imap_window::state {
     const auto any = [&] { return !arrived->settled.empty(); };
     if (runtime::on_loop_thread() && !any())
       throw error("reading imap_unordered on the loop thread would wait for itself");
-    const auto deadline = runtime::deadline_in(timeout);
-    while (!any()) {
-      if (deadline && std::chrono::steady_clock::now() >= *deadline) return {};
-      auto until = deadline;
-      if (runtime::waits_in_task()) {
-        lock.unlock();  // what is registered for that moment may use this pool
-        this_task::checkpoint();
-        lock.lock();
-        if (any()) break;
-        until = std::chrono::steady_clock::now() + runtime::sliced_wait::shortest;
-        if (deadline) until = std::min(until, deadline);
-      }
-      if (until)
-        arrived->changed.wait_until(lock, *until);
-      else
-        arrived->changed.wait(lock);
-    }
+    if (!runtime::wait_in_slices(arrived->changed, lock, runtime::deadline_in(timeout), any))
+      return {};
     task_ref done = std::move(arrived->settled.front());
     arrived->settled.pop_front();
     bytes -= done->admitted_bytes();

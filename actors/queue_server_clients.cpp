@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <carom/log.hpp>
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
@@ -64,6 +63,7 @@ void queue_server::begin() {
 }
 
 void queue_server::watch_door() {
+  if (shut_) return;
   door_watch_ = events_.on_readable(door_.fd(), [this] {
     open_door();
     settle(runtime::steady_ns());
@@ -75,14 +75,16 @@ void queue_server::watch_door() {
 bool queue_server::has_room_for_a_knock() const {
   std::array<runtime::unique_fd, fds_of_a_knock> tried;
   return std::ranges::all_of(tried, [this](runtime::unique_fd& one) {
-    one = runtime::unique_fd(::fcntl(door_.fd(), F_DUPFD_CLOEXEC, 0));
-    return one || (errno != EMFILE && errno != ENFILE);
+    one = runtime::unique_fd(::fcntl(door_.fd(), F_DUPFD_CLOEXEC, 3));
+    return static_cast<bool>(one);
   });
 }
 
 void queue_server::open_door() {
   runtime::message knock;
   for (int i = 0; i < most_at_once && !shut_; ++i) {
+    pollfd knocked{door_.fd(), POLLIN, 0};
+    if (::poll(&knocked, 1, 0) <= 0) return;
     if (!has_room_for_a_knock()) {
       if (!std::exchange(crowded_, true))
         log()->error(

@@ -72,7 +72,8 @@ void seat::worker_start_failed(std::span<const std::byte> exception) {
         std::string(has_initializer_ ? "the initializer threw: " : "it could not start: ") +
         e.what();
   } catch (...) {
-    start_error_ = "the initializer threw something that is no std::exception";
+    start_error_ = has_initializer_ ? "the initializer threw something that is no std::exception"
+                                    : "it could not start";
   }
 }
 

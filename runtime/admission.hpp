@@ -8,6 +8,8 @@
 #include <mutex>
 #include <optional>
 
+#include "runtime/sliced_wait.hpp"
+
 namespace carom::runtime {
 
 /// How much may be under way in a pool at once. Thread-safe.
@@ -26,7 +28,7 @@ class admission {
   /// Waits for room. False if `end` was called.
   bool wait_to_enter(std::size_t bytes) { return wait_to_enter(bytes, std::nullopt) == entry::in; }
   enum class entry { in, late, ended };
-  /// Waits for room, no longer than `timeout`.
+  /// Waits for room, no longer than `timeout`. In a task a checkpoint.
   entry wait_to_enter(std::size_t bytes, std::optional<std::chrono::nanoseconds> timeout) {
     std::unique_lock lock(mutex_);
     entry how = entry::late;
@@ -37,10 +39,7 @@ class admission {
         how = entry::in;
       return how != entry::late;
     };
-    if (timeout)
-      changed_.wait_for(lock, *timeout, over);
-    else
-      changed_.wait(lock, over);
+    wait_in_slices(changed_, lock, deadline_in(timeout), over);
     return how;
   }
   void leave(std::size_t bytes) {

@@ -123,8 +123,9 @@ int run_function(channel to_host, const process_message& told) {
       entry = reinterpret_cast<detail::task_entry>(
           detail::resolve_code({told.entry.module, told.entry.offset}));
     } catch (...) {
-      if (answers) answer(to_host, detail::caught_exception());
-      throw;
+      const auto why = detail::caught_exception();
+      if (answers) answer(to_host, why);
+      std::rethrow_exception(why);
     }
     if (answers) answer(to_host, nullptr);
     to_host = channel{};

@@ -174,6 +174,7 @@ host_runtime::host_runtime() : impl_(std::make_shared<impl>()) {
   impl_->watch_server();
   const signals_held_back from_the_loop;
   thread_ = std::thread([shared = impl_] {
+    ::pthread_setname_np(::pthread_self(), "carom-loop");
     shared->events_loop.run();
     shared->readable.reset();
     shared->writable.reset();

@@ -67,8 +67,10 @@ queue_client::queue_client(const ends& its, std::pair<channel, channel> pair, un
   const std::array<int, 3> fds{memory.get(), pair.second.fd(), self.get()};
   channel door(unique_fd(::fcntl(its.door, F_DUPFD_CLOEXEC, 3)));
   if (!door) throw std::system_error(errno, std::system_category(), "connecting to a queue");
-  if (!send_through(door, pack_queue_message({.kind = kind::knock}), fds))
-    throw process_error(why_gone());
+  if (!send_through(door, pack_queue_message({.kind = kind::knock}), fds, patience())) {
+    expect_usable();
+    throw_no_answer();
+  }
 } catch (const interrupted& by) {
   pass_on(by);
 }
@@ -85,28 +87,33 @@ void queue_client::abandon() noexcept {
   (void)nudge_.release();
 }
 
-/// False if nobody is at the other end.
+/// False if the time is up, or nobody is at the other end, which is then noted.
 bool queue_client::send_through(channel& to, const std::vector<std::byte>& bytes,
-                                std::span<const int> fds) {
-  const auto until = std::chrono::steady_clock::now() + most_patience;
+                                std::span<const int> fds, deadline until) {
   for (;;) {
     const std::error_code error = to.send(bytes, fds);
     if (!error) return true;
     const bool too_many = error == std::error_code(ETOOMANYREFS, std::system_category());
-    if (error == channel_errc::end_of_file) return false;
+    if (error == channel_errc::end_of_file) {
+      broken_ = why_gone();
+      return false;
+    }
     if (error != std::errc::operation_would_block && error != std::errc::no_buffer_space &&
         error != std::errc::not_enough_memory && !too_many)
       throw std::system_error(error, "sending to a queue");
-    if (std::chrono::steady_clock::now() >= until)
-      throw process_error("the queue's host does not answer: it is stopped, or overloaded");
-    wait_to_send(to.fd(), !too_many && error == std::errc::operation_would_block);
+    if (until && std::chrono::steady_clock::now() >= *until) return false;
+    wait_to_send(to.fd(), !too_many && error == std::errc::operation_would_block, until);
   }
 }
 
+void queue_client::throw_no_answer() {
+  throw process_error("the queue's host does not answer: it is stopped, or overloaded");
+}
+
 void queue_client::send(const queue_message& message, std::span<const int> fds) {
-  if (send_through(channel_, pack_queue_message(message), fds)) return;
-  broken_ = why_gone();
+  if (send_through(channel_, pack_queue_message(message), fds, patience())) return;
   expect_usable();
+  throw_no_answer();
 }
 
 void queue_client::expect_usable() const {
@@ -197,7 +204,7 @@ bool queue_client::get(queue_received& into, const queue_wait& until) try {
     return false;
   };
   bool look = at_once(until);
-  deadline answered = look ? patience_of_look() : patience();
+  deadline answered = time_for_answer(until);
   if (!look && !closed_) {
     bool alone = false;
     const bool in_time = wait(held, deadline_of(until), &page_->item_wants, false, [&] {
@@ -210,12 +217,14 @@ bool queue_client::get(queue_received& into, const queue_wait& until) try {
       answered = last_patience();
     }
   }
-  while (!ready())
-    if (request(held, kind::take, answered, true).value_or(0) == 0) {
-      if (look) return false;
-      throw process_error(
-          "this process has closed the queue and nothing is in it: it would wait for others");
-    }
+  while (!ready()) {
+    const auto there = request(held, kind::take, answered, true);
+    if (there.value_or(0) != 0) continue;
+    if (look || (!there && until.timeout)) return false;
+    if (!there) throw_no_answer();
+    throw process_error(
+        "this process has closed the queue and nothing is in it: it would wait for others");
+  }
   return true;
 } catch (const interrupted& by) {
   pass_on(by);
@@ -226,7 +235,7 @@ bool queue_client::get(queue_received& into, const queue_wait& until) try {
 std::uint64_t queue_client::ask(kind what) try {
   lock held = enter();
   const auto answer = request(held, what, patience(), true);
-  if (!answer) throw process_error("the queue's host does not answer: it is stopped");
+  if (!answer) throw_no_answer();
   return *answer;
 } catch (const interrupted& by) {
   pass_on(by);
@@ -235,11 +244,9 @@ std::uint64_t queue_client::ask(kind what) try {
 bool queue_client::join(const queue_wait& until) try {
   lock held = enter();
   const deadline in_time = deadline_of(until);
-  const deadline answered =
-      in_time ? std::min(std::max(in_time, last_patience()), patience()) : patience();
-  const auto left = request(held, kind::unfinished, answered, true);
+  const auto left = request(held, kind::unfinished, time_for_answer(until), true);
   if (!left && in_time && in_time < std::chrono::steady_clock::now()) return false;
-  if (!left) throw process_error("the queue's host does not answer: it is stopped");
+  if (!left) throw_no_answer();
   if (*left == 0) return true;
   return request(held, kind::join, in_time, false).has_value();
 } catch (const interrupted& by) {
@@ -262,7 +269,11 @@ std::optional<std::uint64_t> queue_client::request(lock& held, kind what, deadli
   } const asked{this, ++last_request_, what == kind::join};
   answers_[asked.id];
   expect_usable();
-  send({.kind = what, .id = asked.id});
+  if (!send_through(channel_, pack_queue_message({.kind = what, .id = asked.id}), {},
+                    until ? std::min(until, patience()) : patience())) {
+    expect_usable();
+    return std::nullopt;
+  }
   wait(held, until, nullptr, brief, [&] {
     if (answers_[asked.id]) return true;
     expect_usable();
@@ -314,6 +325,13 @@ queue_client::deadline queue_client::patience() {
 
 queue_client::deadline queue_client::patience_of_look() {
   return std::chrono::steady_clock::now() + patience_of_a_look;
+}
+
+/// Who has a time keeps it, but for the moment that an answer takes.
+queue_client::deadline queue_client::time_for_answer(const queue_wait& until) {
+  if (at_once(until)) return patience_of_look();
+  if (!until.timeout) return patience();
+  return std::min(std::max(deadline_of(until), last_patience()), patience());
 }
 
 queue_client::deadline queue_client::last_patience() {

@@ -79,6 +79,7 @@ class queue_client {
   static bool at_once(const detail::queue_wait& until);
   static deadline patience();
   static deadline patience_of_look();
+  static deadline time_for_answer(const detail::queue_wait& until);
   /// When the time of a wait is up, the host is asked once more, as for a mere look: what is in the
   /// queue may not have been delivered yet.
   static deadline last_patience();
@@ -102,8 +103,10 @@ class queue_client {
   void expect_usable() const;
   void expect_open() const;
   void send(const serialization::queue_message& message, std::span<const int> fds = {});
-  bool send_through(channel& to, const std::vector<std::byte>& bytes, std::span<const int> fds);
-  void wait_to_send(int fd, bool for_room);
+  bool send_through(channel& to, const std::vector<std::byte>& bytes, std::span<const int> fds,
+                    deadline until);
+  void wait_to_send(int fd, bool for_room, deadline until);
+  [[noreturn]] static void throw_no_answer();
   void receive_all(bool leading);
   void keep_descriptors(const serialization::queue_message& told, message& received);
   std::uint64_t ask(kind what);

@@ -118,11 +118,14 @@ void queue_client::check_soft_limit(lock& held) {
 }
 
 /// Before another try to send.
-void queue_client::wait_to_send(int fd, bool for_room) {
+void queue_client::wait_to_send(int fd, bool for_room, deadline until) {
   if (on_loop_thread() && ends_.here) return ends_.here->turn();
   std::array<pollfd, 2> what{{{for_room ? fd : -1, POLLOUT, 0}, {ends_.host_pidfd, POLLIN, 0}}};
   // What has no event to wait for passes soon.
-  ::poll(what.data(), what.size(), for_room ? 1000 : 1);
+  const deadline soon =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(for_room ? 1000 : 1);
+  const timespec left = until_then(until ? std::min(until, soon) : soon);
+  ::ppoll(what.data(), what.size(), &left, nullptr);
   if (what[1].revents && broken_.empty()) broken_ = why_gone();
   expect_usable();
   // What is on its way is half written: no other thread may find it so, and what is registered for

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/robust_mutex.hpp"
 
+#include <linux/futex.h>
 #include <time.h>
 
 #include <algorithm>
@@ -72,6 +73,12 @@ struct attributes {
 robust_mutex::robust_mutex() {
   const attributes wanted;
   attributes::check(::pthread_mutex_init(&mutex_, &wanted.value));
+}
+
+bool robust_mutex::owner_is_dead() const noexcept {
+  // The futex word of a robust list, which the kernel marks at its owner's death (see the kernel's
+  // Documentation/locking/robust-futex-ABI), is where glibc's headers say.
+  return (__atomic_load_n(&mutex_.__data.__lock, __ATOMIC_RELAXED) & FUTEX_OWNER_DIED) != 0;
 }
 
 lock_outcome robust_mutex::judge(int error) {

@@ -55,6 +55,9 @@ class robust_mutex {
     return first == lock_outcome::timed_out ? wait(deadline, true) : first;
   }
 
+  /// Whether its owner has died and nobody has taken it since. Never waits, takes nothing.
+  bool owner_is_dead() const noexcept;
+
   /// False if this thread does not hold it; nothing has happened then.
   bool unlock() noexcept { return ::pthread_mutex_unlock(&mutex_) == 0; }
 

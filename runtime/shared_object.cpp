@@ -240,21 +240,7 @@ bool shared_object::damaged() const noexcept {
 }
 
 bool shared_object::look_for_damage() const noexcept {
-  if (damaged()) return true;
-  object_header& header = memory_->header();
-  try {
-    // That an owner has died is seen by who takes its mutex next, and is for its next owner to
-    // hear.
-    switch (header.mutex.try_lock()) {
-      case lock_outcome::abandoned: header.leave_behind(); [[fallthrough]];
-      case lock_outcome::acquired: header.mutex.unlock(); break;
-      case lock_outcome::timed_out:
-      case lock_outcome::deadlock: break;
-    }
-  } catch (const process_error&) {
-    return true;
-  }
-  return damaged();
+  return damaged() || memory_->header().mutex.owner_is_dead();
 }
 
 void shared_object::set_damaged(bool is) noexcept {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <carom/this_task.hpp>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 
 namespace carom::runtime {
@@ -36,6 +40,30 @@ class sliced_wait {
 /// When `time` from now is over.
 std::optional<std::chrono::steady_clock::time_point> deadline_in(
     std::optional<std::chrono::nanoseconds> time);
+
+/// Waits within this process until `done`; false if the time is over. In a task a checkpoint, where
+/// the lock is free: throws soft_time_limit_exceeded.
+template <class Done>
+bool wait_in_slices(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                    std::optional<std::chrono::steady_clock::time_point> deadline, Done done) {
+  while (!done()) {
+    if (deadline && std::chrono::steady_clock::now() >= *deadline) return false;
+    auto until = deadline;
+    if (waits_in_task()) {
+      lock.unlock();  // what is registered for that moment may come here too
+      this_task::checkpoint();
+      lock.lock();
+      if (done()) return true;
+      until = std::chrono::steady_clock::now() + sliced_wait::shortest;
+      if (deadline) until = std::min(until, deadline);
+    }
+    if (until)
+      changed.wait_until(lock, *until);
+    else
+      changed.wait(lock);
+  }
+  return true;
+}
 
 /// A futex word that changes when something has happened, and that costs who changes it no system
 /// call while nobody sleeps on it. A sleeper first takes a ticket, then looks whether it has to

@@ -188,11 +188,19 @@ std::exception_ptr not_of_cxx(int pid) {
 
 std::exception_ptr caught_exception() noexcept {
   if (auto caught = std::current_exception()) return caught;
+  const int before = std::uncaught_exceptions();
   try {
     throw;
   } catch (const abi::__forced_unwind&) {
     std::abort();
   } catch (...) {
+    // Rethrowing counts it, catching it does not: it would count as uncaught for ever.
+    struct globals {  // of the Itanium C++ ABI, 2.2.2
+      void* caught;
+      unsigned int uncaught;
+    };
+    auto* const counts = reinterpret_cast<globals*>(abi::__cxa_get_globals());
+    while (std::uncaught_exceptions() > before) --counts->uncaught;
     return not_of_cxx(::getpid());
   }
 }

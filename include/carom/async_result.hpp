@@ -28,7 +28,7 @@ class async_result {
   /// Waits and returns the task's value, as a copy made for this call, or throws what the task
   /// ended with. Throws timeout_error if `timeout` passes first (the task goes on), and, as `wait`,
   /// pool_closed in a forked copy of the process that has submitted: nothing ends there. In a task,
-  /// both are checkpoints: soft_time_limit_exceeded.
+  /// both are checkpoints where they have to wait: soft_time_limit_exceeded.
   R get() const {
     node().wait(std::nullopt);
     return value();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Failures.10: what unwinds a task and is no exception of C++, as one of Rust or pthread_exit, ends
-// that task, and nothing in the host.
+// Failures.10: what unwinds a task and is no exception of C++, but one of another language, or
+// pthread_exit, ends that task, and nothing in the host.
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <unwind.h>
@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,7 @@ TEST_F(Failures, 10_an_exception_of_another_language_is_the_tasks_own_error) {
   EXPECT_EQ(items.next(), 0);
   EXPECT_THROW(items.next(), carom::remote_error);
   EXPECT_EQ(items.next(), 2);
+  EXPECT_EQ(pool.apply(+[] { return std::uncaught_exceptions(); }), 0) << "none is left behind";
   EXPECT_EQ(pool.metrics().died_workers, 0u);
 }
 
@@ -69,10 +71,15 @@ TEST_F(Failures, 10_a_task_that_calls_pthread_exit_loses_its_worker) {
   carom::pool pool{{.processes = 1}};
   EXPECT_THROW(pool.apply(thread_exit_at_1, 1), carom::worker_lost);
   EXPECT_THROW(pool.map(thread_exit_at_1, std::vector{0, 1, 2}, 3), carom::worker_lost);
-  const auto all = pool.try_map(thread_exit_at_1, std::vector{0, 1, 2}, 3);
-  EXPECT_EQ(all[0].value(), 0);
-  EXPECT_THROW(all[1].value(), carom::worker_lost);
-  EXPECT_EQ(all[2].value(), 2);
+  for (const bool timed : {false, true}) {
+    SCOPED_TRACE(timed);
+    carom::task_options options;
+    if (timed) options.time_limit = 1h;
+    const auto all = pool.try_map(options, thread_exit_at_1, std::vector{0, 1, 2}, 3);
+    EXPECT_EQ(all[0].value(), 0);
+    EXPECT_THROW(all[1].value(), carom::worker_lost);
+    EXPECT_EQ(all[2].value(), 2);
+  }
   EXPECT_EQ(pool.apply(tasks::square, 3), 9);
 }
 

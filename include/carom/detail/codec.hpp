@@ -47,12 +47,15 @@ void encode(blob& out, const Ts&... values) {
   }
 }
 
-/// What was moved in and is packed: the handles in it are closed here.
+/// What was moved in and is packed: the handles in it are closed here. One that cannot be moved out
+/// of stays as it is.
 template <class T>
-void give_away(T&& value) {
+void give_away(T&& value) noexcept {
   static_assert(std::is_rvalue_reference_v<T&&>);
-  if constexpr (!std::is_trivially_copyable_v<T>) [[maybe_unused]]
-    const T given(std::move(value));
+  if constexpr (!std::is_trivially_copyable_v<T>) try {
+      [[maybe_unused]] const T given(std::move(value));
+    } catch (...) {
+    }
 }
 
 /// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes,

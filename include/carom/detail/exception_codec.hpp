@@ -20,9 +20,10 @@ inline constexpr int max_exception_chain = 16;
 /// travels as a `remote_error` that says so.
 CAROM_API void encode_exception(blob& out, const std::exception_ptr& exception, int pid) noexcept;
 
-/// What the `catch (...)` that calls this has caught; never null. An exception of another language
-/// is a `remote_error`. An unwinding that must not be stopped (pthread_exit, pthread_cancel) ends
-/// in abort(): the frames below are a fork server's.
+/// What the `catch (...)` that calls this has caught, once; never null. An exception of another
+/// language is a `remote_error`, and gone: there is nothing to `throw;` behind this. An unwinding
+/// that must not be stopped (pthread_exit, pthread_cancel) ends in abort(): the frames below are a
+/// fork server's.
 CAROM_API std::exception_ptr caught_exception() noexcept;
 
 /// The exception in `bytes`, exactly; corrupt bytes give an `encoding_error`. Never null.
