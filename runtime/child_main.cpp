@@ -113,7 +113,8 @@ int report(const std::exception_ptr& thrown) {
 
 /// Runs the function; the exit code. UBSan takes the reference to a forced unwinding, which has no
 /// object, for one to null.
-[[gnu::no_sanitize("null"), gnu::noinline]] int run_function(channel to_host, const process_message& told) {
+[[gnu::no_sanitize("null"), gnu::noinline]] int run_function(channel to_host,
+                                                             const process_message& told) {
   const bool answers = told.answers;
   try {
     detail::descriptor_list descriptors = receive_descriptors(to_host, told.descriptor_messages);
