@@ -113,6 +113,7 @@ bool take_chunk_error(task_node& node, const runtime::result_frame& frame,
   const auto bytes = bytes_of(frame, from, held);
   if (!bytes) return false;
   append_record(chunk, {chunk.first, chunk.count - chunk.first, bytes->size(), 1, *bytes});
+  take_descriptors(*chunk.records, frame, from);
   return true;
 }
 

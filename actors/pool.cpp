@@ -17,7 +17,9 @@
 #include "actors/worker.hpp"
 #include "runtime/executable.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/memfd.hpp"
 #include "runtime/segment.hpp"
+#include "runtime/worker_page.hpp"
 
 namespace carom {
 namespace {
@@ -129,6 +131,11 @@ void check(const pool_options& options) {
 /// Starts the supervisor of a pool in `system`, or in carom's own.
 std::shared_ptr<detail::pool_handle> start_pool(pool_options options, caf::actor_system* system) {
   check(options);
+  if (!runtime::memfd_may_have(sizeof(runtime::worker_page)))
+    throw start_method_error("a pool cannot start: each worker shares " +
+                             std::to_string(sizeof(runtime::worker_page)) +
+                             " bytes of memory with this process, more than its RLIMIT_FSIZE "
+                             "allows: raise that");
   actors::provide_workers();
   if (options.start_method == start_method::spawn) runtime::check_executable(options.start_timeout);
   auto host = runtime::host_runtime::acquire(options.start_method);

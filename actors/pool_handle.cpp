@@ -13,6 +13,7 @@
 #include "actors/supervisor.hpp"
 #include "runtime/above_stdio.hpp"
 #include "runtime/loop_thread.hpp"
+#include "runtime/sliced_wait.hpp"
 #include "runtime/task_ids.hpp"
 
 namespace carom::detail {
@@ -229,12 +230,8 @@ bool pool_handle::join(std::optional<std::chrono::nanoseconds> timeout) {
   std::unique_lock lock(mutex_);
   if (!refusing_)
     throw error("join() waits for a pool that ends: call close() or terminate() first");
-  const auto done = [&] { return finished_; };
-  if (!timeout) {
-    changed_.wait(lock, done);
-    return true;
-  }
-  return changed_.wait_for(lock, *timeout, done);
+  return runtime::wait_in_slices(changed_, lock, runtime::deadline_in(timeout),
+                                 [&] { return finished_; });
 }
 
 void pool_handle::leave(const record& last) {
@@ -264,7 +261,11 @@ void pool_handle::destroy() noexcept {
   }
   try {
     terminate();
-    if (!runtime::on_loop_thread()) join(std::nullopt);
+    if (!runtime::on_loop_thread()) {
+      // No checkpoint: this cannot throw, and the pool ends.
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return finished_; });
+    }
   } catch (const std::exception&) {
     // Nothing to wait for.
   }

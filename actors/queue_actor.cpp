@@ -130,8 +130,15 @@ class queue_face final : public caf::event_based_actor {
             moved->item.descriptors = std::move(item.descriptors);
             moved->item.large = item.large;
             moved->item.length = item.length;
-            if (item.memory)
+            if (item.memory) {
               moved->item.memory.reset(::fcntl(item.memory.get(), F_DUPFD_CLOEXEC, 3));
+              // Without a free descriptor here its bytes go.
+              if (!moved->item.memory) {
+                const runtime::mapping large(item.memory.get(), item.length,
+                                             runtime::mapping::access::read);
+                moved->item.bytes.assign({large.data(), item.length});
+              }
+            }
             caf::anon_send(self, came_atom::value, ticket, carried_item{std::move(moved)});
           });
         });

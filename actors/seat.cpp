@@ -2,12 +2,20 @@
 #include "actors/seat.hpp"
 
 #include <carom/detail/exception_codec.hpp>
+#include <chrono>
+#include <utility>
 
 #include "actors/callbacks.hpp"
 #include "runtime/log.hpp"
 #include "runtime/pidfd.hpp"
 
 namespace carom::actors {
+
+namespace {
+
+constexpr std::chrono::milliseconds retry_starved_every{10};
+
+}  // namespace
 
 seat::seat(std::uint32_t index, std::uint64_t id, const serialization::setup_message& setup,
            runtime::loop& events, owner& to)
@@ -52,11 +60,25 @@ void seat::read_channel() {
 }
 
 void seat::watch_writable() {
-  if (!link_.wants_write() || writable_) return;
-  writable_ = events_->on_writable(link_.fd(), [this] {
-    guarded("nothing could be sent to it", [this] { link_.flush(); });
-    if (!link_.wants_write()) writable_.reset();
-  });
+  const auto flush = [this] { guarded("nothing could be sent to it", [this] { link_.flush(); }); };
+  if (!link_.wants_write()) {
+    writable_.reset();
+  } else if (link_.starved()) {
+    // It can be written to, says the kernel, and then it cannot: the loop would spin.
+    writable_.reset();
+    if (!retry_)
+      retry_ = events_->make_timer([this, flush] {
+        retries_ = false;
+        flush();
+        watch_writable();
+      });
+    if (!std::exchange(retries_, true)) retry_->arm(retry_starved_every);
+  } else if (!writable_) {
+    writable_ = events_->on_writable(link_.fd(), [this, flush] {
+      flush();
+      if (!link_.wants_write() || link_.starved()) watch_writable();
+    });
+  }
 }
 
 void seat::worker_ready() {

@@ -110,6 +110,8 @@ class seat final : runtime::worker_link::listener {
   std::unique_ptr<runtime::loop::watch> readable_;
   std::unique_ptr<runtime::loop::watch> writable_;
   std::unique_ptr<runtime::loop::watch> death_;
+  std::unique_ptr<runtime::loop::timer> retry_;  // while what is to be sent lacks more than room
+  bool retries_ = false;
 };
 
 /// A dead worker whose exit status is awaited, and the tasks that died with it.

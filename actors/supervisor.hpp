@@ -123,6 +123,8 @@ class supervisor final : public caf::event_based_actor,
   void publish_obituary(std::uint64_t id, const runtime::exit_info& info);
   void settle_loss(const obituary::loss& loss, const std::exception_ptr& lost);
   void publish_late_obituaries();
+  void count_death(detail::task_node& task, std::uint64_t last_item);
+  void forget_deaths(const detail::task_node& chunk, std::uint64_t up_to);
   void signal_seats(int signal);
   seat* seat_of(std::uint64_t id);
 
@@ -181,6 +183,7 @@ class supervisor final : public caf::event_based_actor,
   /// Ends a task that its worker is running, or was when it died; false if it has ended.
   bool stop_at_worker(seat& at, detail::task_node& task, int signal);
   bool stop_lost(detail::task_node& task, int signal);
+  const retry_options& retry_rule(const detail::task_node& task) const;
   bool retry(detail::task_node& task);
   void settle(detail::task_node& task, detail::outcome_kind kind);
   void settle_error(detail::task_node& task, const std::exception_ptr& error);
@@ -248,7 +251,9 @@ class supervisor final : public caf::event_based_actor,
   std::optional<autoscaler> autoscaler_;
   std::map<std::pair<std::int64_t, std::uint64_t>, detail::task_node*> deadlines_;  // time, id
   std::multimap<std::int64_t, detail::task_node*> delayed_;  // to be tried again
-  std::uint64_t withdrawn_ = 0;                              // that still stand in the queue
+  /// Workers that died of an item, by its chunk: only where it may be tried again.
+  std::map<std::pair<const detail::task_node*, std::uint64_t>, std::uint16_t> item_deaths_;
+  std::uint64_t withdrawn_ = 0;  // that still stand in the queue
   pool_metrics counts_;
   std::uint64_t settled_ = 0;
   std::uint64_t settled_told_ = 0;

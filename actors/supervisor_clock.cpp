@@ -143,9 +143,13 @@ void supervisor::begin_delayed(std::int64_t now) {
   }
 }
 
-bool supervisor::retry(task_node& task) {
+const retry_options& supervisor::retry_rule(const task_node& task) const {
   const auto* extra = task.find_extra();
-  const retry_options& rule = extra && extra->retry ? *extra->retry : options_.retry;
+  return extra && extra->retry ? *extra->retry : options_.retry;
+}
+
+bool supervisor::retry(task_node& task) {
+  const retry_options& rule = retry_rule(task);
   if (core_.ending() || !rule.on_worker_lost || task.at.attempts >= rule.attempts) return false;
   ++counts_.retried;
   if (rule.backoff.count() <= 0) {

@@ -23,6 +23,7 @@ void supervisor::settle(task_node& task, outcome_kind kind) {
     deadlines_.erase({extra->deadline_at_ns, task.id()});
   map_progress progress;
   if (task.chunk()) {
+    forget_deaths(task, UINT64_MAX);
     progress = close_chunk(task);
     kind = outcome_kind::value;
   }

@@ -284,7 +284,7 @@ void supervisor::sort_losses(seat& dead, obituary& of) {
       if (runtime::cursor_is_of(cursor, position))
         last_item = std::max(last_item, runtime::cursor_item(cursor));
     }
-    ++task->at.attempts;
+    count_death(*task, last_item);
     task->at.where = task_node::place::nowhere;
     of.lost.push_back({task, claim.started_ns, of.since_ns, last_item});
     if (dead.stopped && dead.stopped->position == position) {
@@ -340,6 +340,21 @@ void supervisor::publish_obituary(std::uint64_t id, const runtime::exit_info& in
   advance_shutdown();
 }
 
+/// Of a chunk the deaths of each item count for themselves: how many share a chunk is no item's
+/// fault.
+void supervisor::count_death(task_node& task, std::uint64_t last_item) {
+  if (task.chunk() && retry_rule(task).attempts > 1)
+    task.at.attempts = ++item_deaths_[{&task, last_item}];
+  else
+    ++task.at.attempts;
+}
+
+void supervisor::forget_deaths(const task_node& chunk, std::uint64_t up_to) {
+  if (item_deaths_.empty()) return;
+  item_deaths_.erase(item_deaths_.lower_bound({&chunk, 0}),
+                     item_deaths_.upper_bound({&chunk, up_to}));
+}
+
 /// What a task ends in whose worker is gone, or where it goes on.
 void supervisor::settle_loss(const obituary::loss& loss, const std::exception_ptr& lost) {
   task_node& task = *loss.task;
@@ -354,6 +369,7 @@ void supervisor::settle_loss(const obituary::loss& loss, const std::exception_pt
   if (loss.error && loss.last_item > chunk->first) fail_items(task, loss.last_item - 1, lost);
   fail_items(task, loss.last_item, loss.error ? loss.error : lost);
   task.at.attempts = 0;  // those were of this item
+  forget_deaths(task, loss.last_item);
   if (loss.rest)
     settle_error(task, loss.rest);
   else if (has_items_left(task))

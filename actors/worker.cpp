@@ -2,6 +2,7 @@
 #include "actors/worker.hpp"
 
 #include <caf/all.hpp>
+#include <carom/detail/start_path.hpp>
 #include <deque>
 #include <optional>
 
@@ -93,7 +94,7 @@ class inherited_worker {
 
 /// A worker forked straight from the host has inherited none, and one that a worker has forked has
 /// one that is at work. Never destroyed: a worker leaves without.
-inherited_worker& fresh_worker() {
+CAROM_START_PATH inherited_worker& fresh_worker() {
   static inherited_worker* one = nullptr;
   if (!one || one->serves()) one = new inherited_worker;
   return *one;
@@ -105,7 +106,7 @@ void boot() {
   runtime::worker_session::rehearse();
 }
 
-void run_worker(runtime::channel to_host) {
+CAROM_START_PATH void run_worker(runtime::channel to_host) {
   inherited_worker& self = fresh_worker();
   runtime::worker_session session(std::move(to_host));
   session.start();

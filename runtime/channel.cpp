@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <time.h>
 
+#include <carom/detail/start_path.hpp>
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "runtime/above_stdio.hpp"
 
@@ -38,8 +41,22 @@ std::error_code from_errno(int error) {
   return {error, std::system_category()};
 }
 
+/// Not std::error_code's own, which a new process would have to go to the C++ library for.
+std::error_code success() noexcept { return {0, channel_category()}; }
+
+/// A call on the socket. That the peer has died with messages unread is an error of the next call
+/// alone, and comes before what it had sent: unix_release_sock of the kernel.
+template <class F>
+ssize_t retried(const F& call) {
+  ssize_t result;
+  bool reset = false;
+  do result = call();
+  while (result < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(reset, true))));
+  return result;
+}
+
 /// False where one is lost, because no number above the standard descriptors is free.
-bool take_descriptors(msghdr& header, std::vector<unique_fd>& into) {
+CAROM_START_PATH bool take_descriptors(msghdr& header, std::vector<unique_fd>& into) {
   bool all = true;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
@@ -56,13 +73,32 @@ bool take_descriptors(msghdr& header, std::vector<unique_fd>& into) {
 
 }  // namespace
 
-const std::error_category& channel_category() noexcept {
-  static const category instance;
-  return instance;
+CAROM_START_PATH const std::error_category& channel_category() noexcept {
+  // Never destroyed: at the end of each new process that would be more to do than anything else.
+  static const auto* const instance = new category;
+  return *instance;
 }
 
 std::error_code make_error_code(channel_errc code) noexcept {
   return {static_cast<int>(code), channel_category()};
+}
+
+bool is_shortage(const std::error_code& error) noexcept {
+  return error == std::errc::no_buffer_space || error == std::errc::not_enough_memory ||
+         error == std::error_code(ETOOMANYREFS, std::system_category());
+}
+
+std::error_code send_patiently(channel& to, std::span<const std::byte> bytes,
+                               std::span<const int> fds, std::chrono::milliseconds patience,
+                               bool wait) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    const std::error_code error = to.send(bytes, fds, wait);
+    if (!is_shortage(error) || std::chrono::steady_clock::now() >= until) return error;
+    // There is no event to wait for.
+    const timespec soon{0, 1'000'000};
+    ::nanosleep(&soon, nullptr);
+  }
 }
 
 std::pair<channel, channel> channel::make_pair() {
@@ -74,8 +110,8 @@ std::pair<channel, channel> channel::make_pair() {
   return {channel{above_stdio(std::move(first))}, channel{above_stdio(std::move(second))}};
 }
 
-std::error_code channel::send(std::span<const std::byte> bytes, std::span<const int> fds,
-                              bool wait) noexcept {
+CAROM_START_PATH std::error_code channel::send(std::span<const std::byte> bytes,
+                                               std::span<const int> fds, bool wait) noexcept {
   if (bytes.empty()) return std::make_error_code(std::errc::invalid_argument);
   if (bytes.size() > max_bytes || fds.size() > max_fds)
     return std::make_error_code(std::errc::message_size);
@@ -95,47 +131,50 @@ std::error_code channel::send(std::span<const std::byte> bytes, std::span<const 
     std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
   }
   const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
-  ssize_t sent;
-  do sent = ::sendmsg(fd_.get(), &header, flags);
-  while (sent < 0 && errno == EINTR);
-  return sent < 0 ? from_errno(errno) : std::error_code{};
+  const ssize_t sent = retried([&] { return ::sendmsg(fd_.get(), &header, flags); });
+  return sent < 0 ? from_errno(errno) : success();
 }
 
-std::error_code channel::receive(message& into, bool wait) {
+CAROM_START_PATH std::error_code channel::receive(message& into, bool wait) {
   into.bytes.clear();
   into.fds.clear();
-  std::byte buffer[max_bytes];
+  const int flags = MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT);
+  // Its length first: room for the longest on the stack would cost a new process pages of its own.
+  // The kernel looks for a message, and then whether the peer has shut down: one that sends and
+  // goes in between seems to have said nothing. Behind its end nothing comes, so a second look is
+  // certain.
+  ssize_t length = 0;
+  for (int look = 0; look != 2 && length == 0; ++look)
+    length = retried([&] {
+      return ::recv(fd_.get(), nullptr, 0, (flags & MSG_DONTWAIT) | MSG_PEEK | MSG_TRUNC);
+    });
+  if (length < 0) return from_errno(errno);
+  const bool oversized = static_cast<std::size_t>(length) > max_bytes;
+  if (!oversized) into.bytes.resize(static_cast<std::size_t>(length));
+  iovec part{into.bytes.data(), into.bytes.size()};
   alignas(cmsghdr) std::byte control[control_bytes];
-  iovec part{buffer, sizeof buffer};
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  ssize_t received;
-  do {
+  const ssize_t received = retried([&] {
     header.msg_control = control;
     header.msg_controllen = sizeof control;
-    received = ::recvmsg(fd_.get(), &header, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-  } while (received < 0 && errno == EINTR);
-  if (received < 0) return from_errno(errno);
+    return ::recvmsg(fd_.get(), &header, flags);
+  });
+  if (received < 0) {
+    into.bytes.clear();
+    return from_errno(errno);
+  }
   const bool taken = take_descriptors(header, into.fds);
-  if ((header.msg_flags & MSG_TRUNC) != 0) {
+  if (oversized || received == 0) {
     into.fds.clear();
-    return channel_errc::oversized;
+    return oversized ? channel_errc::oversized : channel_errc::end_of_file;
   }
-  if (received == 0) {
-    into.fds.clear();
-    return channel_errc::end_of_file;
-  }
-  into.bytes.assign(buffer, buffer + received);
-  if ((header.msg_flags & MSG_CTRUNC) != 0 || !taken) {
+  if ((header.msg_flags & MSG_CTRUNC) != 0 || !taken || into.fds.size() > max_fds) {
     into.fds.clear();
     return channel_errc::descriptors_lost;
   }
-  if (into.fds.size() > max_fds) {
-    into.fds.clear();
-    return channel_errc::descriptors_lost;
-  }
-  return {};
+  return success();
 }
 
 }  // namespace carom::runtime

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <system_error>
@@ -64,6 +65,18 @@ class channel {
  private:
   unique_fd fd_;
 };
+
+/// Whether `send` failed for what passes, but that no event tells of: the kernel has no memory, or
+/// too many descriptors are on their way in messages that nobody has read (unix(7), ETOOMANYREFS).
+bool is_shortage(const std::error_code& error) noexcept;
+
+/// How long who waits for nothing else may wait for such a shortage to pass.
+inline constexpr std::chrono::milliseconds patience_in_shortage{10'000};
+
+/// As `channel::send`, but again and again for so long while there is such a shortage.
+std::error_code send_patiently(channel& to, std::span<const std::byte> bytes,
+                               std::span<const int> fds, std::chrono::milliseconds patience,
+                               bool wait);
 
 }  // namespace carom::runtime
 

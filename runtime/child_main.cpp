@@ -7,6 +7,7 @@
 
 #include <cxxabi.h>
 #include <carom/detail/exception_codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/detail/task_entry.hpp>
 #include <carom/errors.hpp>
 #include <carom/init.hpp>
@@ -16,6 +17,7 @@
 
 #include "runtime/crash_report.hpp"
 #include "runtime/executable.hpp"
+#include "runtime/exit_hook.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
 #include "runtime/own_process.hpp"
@@ -39,7 +41,7 @@ pid_t process_pid = 0;
 detail::descriptor_list* argument_descriptors = nullptr;
 
 /// The kind of the message that comes next; nothing at the end of the channel.
-std::optional<worker_message_kind> peek_kind(const channel& from) noexcept {
+CAROM_START_PATH std::optional<worker_message_kind> peek_kind(const channel& from) noexcept {
   std::byte first{};
   ssize_t got;
   do got = ::recv(from.fd(), &first, 1, MSG_PEEK);
@@ -48,13 +50,13 @@ std::optional<worker_message_kind> peek_kind(const channel& from) noexcept {
 }
 
 /// exit(), in the function or after it: what was registered since this process began has run.
-void on_exit_of_process(int status, void*) {
+CAROM_START_PATH void on_exit_of_process(int status) {
   // A copy that the function has forked leaves as little behind.
   if (process_pid == ::getpid()) end_in_order();
   flush_and_leave(status);
 }
 
-process_message receive_set_up(channel& from) {
+CAROM_START_PATH process_message receive_set_up(channel& from) {
   message received;
   if (from.receive(received, true)) ::_exit(1);
   if (received.fds.empty()) return unpack_message<process_message>(received.bytes);
@@ -66,14 +68,15 @@ process_message receive_set_up(channel& from) {
   return unpack_message<process_message>(std::span(carried.data(), carried.size()));
 }
 
-void learn_modules(const process_message& told) {
+CAROM_START_PATH void learn_modules(const process_message& told) {
   std::vector<module_info> modules;
   for (const module_record& record : told.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules, told.inherited_modules);
 }
 
-detail::descriptor_list receive_descriptors(channel& from, std::uint32_t messages) {
+CAROM_START_PATH detail::descriptor_list receive_descriptors(channel& from,
+                                                             std::uint32_t messages) {
   detail::descriptor_list list;
   message received;
   for (std::uint32_t i = 0; i != messages; ++i) {
@@ -98,13 +101,22 @@ void answer(channel& to, std::exception_ptr failure) {
   (void)to.send(packed.bytes(), {}, true);
 }
 
+/// What std::throw_with_nested has thrown by the name that it was thrown with.
+std::string name_of_type(const std::type_info& type) {
+  std::string name = demangle(type.name());
+  constexpr std::string_view nested = "std::_Nested_exception<";
+  if (name.starts_with(nested) && name.ends_with('>'))
+    name = name.substr(nested.size(), name.size() - nested.size() - 1);
+  return name;
+}
+
 int report(const std::exception_ptr& thrown) {
   const std::string who =
       own_process::instance().name() + " (process " + std::to_string(::getpid()) + ")";
   try {
     std::rethrow_exception(thrown);
   } catch (const std::exception& e) {
-    log()->error("{} was ended by {}: {}", who, demangle(typeid(e).name()), e.what());
+    log()->error("{} was ended by {}: {}", who, name_of_type(typeid(e)), e.what());
   } catch (...) {
     log()->error("{} was ended by an exception that is no std::exception", who);
   }
@@ -113,8 +125,8 @@ int report(const std::exception_ptr& thrown) {
 
 /// Runs the function; the exit code. UBSan takes the reference to a forced unwinding, which has no
 /// object, for one to null.
-[[gnu::no_sanitize("null"), gnu::noinline]] int run_function(channel to_host,
-                                                             const process_message& told) {
+CAROM_START_PATH [[gnu::no_sanitize("null"), gnu::noinline]] int run_function(
+    channel to_host, const process_message& told) {
   const bool answers = told.answers;
   try {
     detail::descriptor_list descriptors = receive_descriptors(to_host, told.descriptor_messages);
@@ -144,7 +156,7 @@ int report(const std::exception_ptr& thrown) {
   }
 }
 
-[[noreturn]] void run_process(channel to_host) {
+CAROM_START_PATH [[noreturn]] void run_process(channel to_host) {
   process_message told;
   try {
     told = receive_set_up(to_host);
@@ -161,13 +173,13 @@ int report(const std::exception_ptr& thrown) {
   restart_log("carom-" + told.origin.name, told.log_level);
   learn_modules(told);
   own_process::become(told.origin);
-  ::on_exit(&on_exit_of_process, nullptr);
+  set_exit_hook(&on_exit_of_process);
   ::exit(run_function(std::move(to_host), told));
 }
 
 }  // namespace
 
-void run_child(channel to_host) {
+CAROM_START_PATH void run_child(channel to_host) {
   const auto kind = peek_kind(to_host);
   if (kind == worker_message_kind::process) run_process(std::move(to_host));
   if (kind == worker_message_kind::exec) {
@@ -184,7 +196,7 @@ void (*forkserver_preload() noexcept)() { return preload_function; }
 
 namespace carom::detail {
 
-void arguments_are_unpacked() noexcept {
+CAROM_START_PATH void arguments_are_unpacked() noexcept {
   // A duplicate kept for as long as the process lives would hide the end of a pipe.
   if (auto* list = std::exchange(runtime::argument_descriptors, nullptr)) list->clear();
 }

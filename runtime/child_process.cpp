@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <carom/this_task.hpp>
 #include <stdexcept>
@@ -212,7 +213,7 @@ void child_process::abandon() noexcept {
   wait_for_end(std::nullopt, false);
 }
 
-std::vector<std::shared_ptr<child_process>> child_process::active() {
+CAROM_START_PATH std::vector<std::shared_ptr<child_process>> child_process::active() {
   std::vector<std::shared_ptr<child_process>> all;
   if (auto* const state = process_state::existing()) {
     std::lock_guard lock(state->children_mutex);
@@ -221,7 +222,7 @@ std::vector<std::shared_ptr<child_process>> child_process::active() {
   return all;
 }
 
-void child_process::end_all() noexcept try {
+CAROM_START_PATH void child_process::end_all() noexcept try {
   const bool may_wait = !on_loop_thread();
   for (auto all = active(); !all.empty(); all = active()) {
     std::erase_if(all, [&](const auto& child) {

@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include <array>
 #include <carom/this_task.hpp>
@@ -37,6 +38,12 @@ struct send_patience {
   deadline until{};  // when not endless
 };
 
+/// Too many descriptors on their way, or no memory in the kernel: no event tells when there are
+/// not.
+bool will_pass(int error) noexcept {
+  return error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM;
+}
+
 [[noreturn]] void throw_send_error(int error) {
   if (error == EPIPE || error == ECONNRESET)
     throw process_error(
@@ -65,6 +72,12 @@ bool push(connection_state& state, outgoing_frame& frame, const send_patience& l
       // Another process may have made the socket non-blocking under us.
       const deadline until = limit.endless ? std::nullopt : limit.until;
       if (!runtime::wait_for_event(state.socket.get(), POLLOUT, until)) return false;
+    } else if (frame.begun() && will_pass(errno)) {
+      // What there is of the message has gone: the rest follows, here or with the next send.
+      this_task::checkpoint();
+      if (!limit.endless && std::chrono::steady_clock::now() >= limit.until) return false;
+      const timespec soon{0, 1'000'000};
+      ::nanosleep(&soon, nullptr);
     } else {
       const int error = errno;
       if (frame.begun()) tear(state);

@@ -2,12 +2,17 @@
 #include "runtime/crash_report.hpp"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <boost/stacktrace/safe_dump_to.hpp>
+#include <carom/detail/start_path.hpp>
+#include <cstdint>
 #include <cstdio>
+#include <string_view>
 #include <utility>
 
 #include "runtime/modules.hpp"
@@ -22,9 +27,25 @@ constexpr std::size_t stack_bytes = 64 * 1024;
 crash_report* report_here = nullptr;
 void* own_stack = nullptr;
 std::atomic<bool> crashed{false};
+const void* left_page = nullptr;
+
+/// Whether this process is a copy that has come back from the task which has forked it.
+bool has_returned(int signal, const siginfo_t& info) noexcept {
+  const auto page = reinterpret_cast<std::uintptr_t>(left_page);
+  const auto at = reinterpret_cast<std::uintptr_t>(info.si_addr);
+  return signal == SIGSEGV && info.si_code == SEGV_MAPERR && page != 0 && at >= page &&
+         at - page < sizeof(worker_page);
+}
 
 /// Only what signal-safety(7) allows: the modules were listed beforehand.
 void on_crash(int signal, siginfo_t* info, void*) {
+  if (has_returned(signal, *info)) {
+    constexpr std::string_view why =
+        "carom: a process that a task has forked has returned from that task: let it end with "
+        "_exit(2), or execute a program\n";
+    [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, why.data(), why.size());
+    ::_exit(EXIT_FAILURE);
+  }
   if (report_here && !crashed.exchange(true)) {
     std::array<const void*, crash_report::most_frames + 2> raw{};
     // The handler itself is left out; behind the last frame stands a null.
@@ -49,9 +70,14 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
-void report_crashes_to(crash_report& report) { report_here = &report; }
+CAROM_START_PATH void report_crashes_to(crash_report& report) {
+  report_here = &report;
+  left_page = nullptr;
+}
 
-void report_crashes_nowhere() noexcept { report_here = nullptr; }
+CAROM_START_PATH void report_crashes_nowhere() noexcept { report_here = nullptr; }
+
+void expect_no_return_to(const worker_page& page) noexcept { left_page = &page; }
 
 void install_crash_report() {
   report_here = nullptr;  // in a server below a worker: that worker's, which is not mapped here
@@ -72,7 +98,7 @@ void install_crash_report() {
   }
 }
 
-void remove_crash_report() noexcept {
+CAROM_START_PATH void remove_crash_report() noexcept {
   for (const int signal : crashes) {
     struct sigaction now {};
     if (::sigaction(signal, nullptr, &now) == 0 && now.sa_sigaction == &on_crash)

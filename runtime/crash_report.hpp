@@ -15,6 +15,9 @@ void install_crash_report();
 void report_crashes_to(crash_report& report);
 /// For a process that does not have the report's memory: a crash ends it, and leaves nothing.
 void report_crashes_nowhere() noexcept;
+/// For a process that a task has forked, which does not have its worker's page: it comes there when
+/// it returns from the task. It says so on stderr, instead of crashing, and ends with status 1.
+void expect_no_return_to(const worker_page& page) noexcept;
 /// Undoes `install_crash_report` in a process forked from the one that called it.
 void remove_crash_report() noexcept;
 

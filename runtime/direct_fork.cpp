@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "runtime/above_stdio.hpp"
+#include "runtime/exit_hook.hpp"
 #include "runtime/handle_fd.hpp"
 #include "runtime/inherited_output.hpp"
 #include "runtime/loop_thread.hpp"
@@ -95,6 +96,7 @@ void reset_signals() {
   drop_inherited_output();
   close_private_descriptors({worker_end.get(), host_pidfd.get(), mark});
   own_process::set_parent_pidfd(host, host_pidfd.release());
+  forget_exit_hook();
   replace_by_null({STDIN_FILENO});
   hooks.run(channel(std::move(worker_end)));
   ::_exit(0);

@@ -5,15 +5,6 @@
 
 namespace carom::runtime {
 
-namespace {
-
-bool is_shortage(std::error_code error) {
-  return error == std::errc::not_enough_memory || error == std::errc::no_buffer_space ||
-         error == std::error_code(ETOOMANYREFS, std::system_category());
-}
-
-}  // namespace
-
 std::error_code outbox::deliver(const serialization::fork_frame& frame, std::span<const int> fds,
                                 std::uint64_t tag) {
   const std::error_code error = socket_.send(frame.bytes(), fds);
@@ -31,7 +22,10 @@ bool outbox::push(const serialization::fork_message& message, std::initializer_l
   }
   for (const int fd : fds) {
     waiting.fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-    if (!waiting.fds.back()) return false;
+    if (!waiting.fds.back()) {
+      starved_ = false;  // nothing waits here
+      return false;
+    }
   }
   queue_.push_back(std::move(waiting));
   return true;

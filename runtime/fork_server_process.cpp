@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <carom/detail/start_path.hpp>
 #include <cerrno>
 #include <climits>
+#include <initializer_list>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -40,22 +43,31 @@ void set_server_signals() {
 }
 
 /// The servers have left everything else at its default.
-void worker_signals() {
+CAROM_START_PATH void worker_signals() {
   ::signal(SIGPIPE, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Closes everything above the standard descriptors but `kept`.
-void keep_only(std::vector<int> kept) {
-  std::erase(kept, -1);
-  std::sort(kept.begin(), kept.end());
+/// Closes everything above the standard descriptors but these; -1 among the few is none.
+CAROM_START_PATH void keep_only(std::initializer_list<int> few, std::span<const int> ascending) {
   unsigned from = first_fd;
-  for (const int fd : kept) {
-    const auto keep = static_cast<unsigned>(fd);
-    if (keep > from) ::close_range(from, keep - 1, 0);
-    from = std::max(from, keep + 1);
+  auto many = ascending.begin();
+  // The lowest that is left, again and again, without memory of its own: a new process that asks
+  // for none has fewer pages to copy.
+  for (;;) {
+    unsigned next = UINT_MAX;
+    const auto consider = [&](int fd) {
+      if (fd >= 0 && static_cast<unsigned>(fd) >= from)
+        next = std::min(next, static_cast<unsigned>(fd));
+    };
+    for (const int fd : few) consider(fd);
+    while (many != ascending.end() && static_cast<unsigned>(*many) < from) ++many;
+    if (many != ascending.end()) consider(*many);
+    if (next == UINT_MAX) break;
+    if (next > from) ::close_range(from, next - 1, 0);
+    from = next + 1;
   }
   ::close_range(from, UINT_MAX, 0);
   handle_fd::note_closing();
@@ -74,7 +86,9 @@ void null_stdin() {
 }
 
 /// A descriptor's number made at least `lowest`.
-int lift(int fd, int lowest) { return fd >= lowest ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
+CAROM_START_PATH int lift(int fd, int lowest) {
+  return fd >= lowest ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
+}
 
 }  // namespace
 
@@ -96,9 +110,8 @@ void serve(server_context context, unique_fd placed) noexcept {
     context.host_pidfd = unique_fd{host_fd};
   }
   context.control = channel{std::move(control)};
-  std::vector<int> kept = descriptors_of_handles();
-  kept.insert(kept.end(), {host_fd, context.control.fd(), context.preload_report.get()});
-  keep_only(std::move(kept));
+  keep_only({host_fd, context.control.fd(), context.preload_report.get()},
+            descriptors_of_handles());
   placed.release();  // closed just now: from here on our starter may end
   if (rlimit limit; ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     context.descriptor_limit = limit;
@@ -128,7 +141,8 @@ serialization::exited exit_message(std::uint64_t id, const exit_info& info) noex
           static_cast<std::uint64_t>(info.system_time.count())};
 }
 
-void run_worker(const server_context& context, int channel_fd, int release_fd) noexcept {
+CAROM_START_PATH void run_worker(const server_context& context, int channel_fd,
+                                 int release_fd) noexcept {
   ::setpgid(0, 0);
   worker_signals();
   ::prctl(PR_SET_NAME, "carom-worker");
@@ -136,9 +150,7 @@ void run_worker(const server_context& context, int channel_fd, int release_fd) n
   static_assert(host_fd == worker_channel + 1 && mark_fd < first_handle_fd);
   const int release = lift(release_fd, mark_fd + 1);
   if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
-  std::vector<int> kept = context.handle_fds;
-  kept.insert(kept.end(), {worker_channel, host_fd, release});
-  keep_only(std::move(kept));
+  keep_only({worker_channel, host_fd, release}, context.handle_fds);
   if (unique_fd own = open_pidfd(::getpid()); own.get() == mark_fd)
     own.release();
   else if (own)

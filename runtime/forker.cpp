@@ -9,12 +9,14 @@
 
 #include <carom/detail/blob.hpp>
 #include <carom/detail/exception_codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <utility>
 #include <variant>
 
+#include "runtime/exit_hook.hpp"
 #include "runtime/handle_fd.hpp"
 #include "runtime/keeper.hpp"
 #include "runtime/modules.hpp"
@@ -91,6 +93,7 @@ void forker::boot() {
     preload();
     inherit_peer_modules();
     if (context_.hooks.boot != nullptr) context_.hooks.boot();
+    register_exit_hook();
   }
   context_.handle_fds = descriptors_of_handles();
   // What the hook has printed would be printed again by each worker.
@@ -122,7 +125,7 @@ void forker::dispatch(const fork_message& received, std::vector<unique_fd>& fds)
       received);
 }
 
-void forker::on(const fork_request& request, std::vector<unique_fd>& fds) {
+CAROM_START_PATH void forker::on(const fork_request& request, std::vector<unique_fd>& fds) {
   const auto fail = [&](int error) { to_keeper_.push(fork_failed{request.id, error}); };
   if (family_.find(request.id) != nullptr) return;
   if (fds.size() != 1) return fail(EMFILE);

@@ -9,6 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <carom/errors.hpp>
 #include <cstdio>
@@ -123,6 +124,7 @@ std::vector<int> descriptors_of_handles() {
         found.push_back(fd);
     ::closedir(dir);
   }
+  std::sort(found.begin(), found.end());
   return found;
 }
 

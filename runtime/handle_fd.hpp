@@ -74,7 +74,7 @@ unique_fd out_of_the_way(unique_fd fd) noexcept;
 
 /// Whether `fd` is such memory or such a socket.
 bool is_of_handle(int fd) noexcept;
-/// All such descriptors of this process.
+/// All such descriptors of this process, ascending.
 std::vector<int> descriptors_of_handles();
 
 /// Numbers below are fixed in workers.

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 
 #include "runtime/direct_fork.hpp"
@@ -267,7 +268,7 @@ void host_runtime::linger(std::shared_ptr<host_runtime> one) {
   shared.linger_timer->arm(moment);
 }
 
-void host_runtime::end_lingering() {
+CAROM_START_PATH void host_runtime::end_lingering() {
   auto* const state = process_state::existing();
   if (!state) return;
   std::shared_ptr<host_runtime> last;

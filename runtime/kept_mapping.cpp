@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <carom/detail/start_path.hpp>
 #include <cerrno>
 #include <memory>
 #include <new>
@@ -55,7 +56,7 @@ std::byte* kept_mapping::take(const name& what) noexcept {
   return std::exchange(found->at, nullptr);
 }
 
-void kept_mapping::drop() noexcept {
+CAROM_START_PATH void kept_mapping::drop() noexcept {
   if (slot.load(std::memory_order_relaxed))
     delete slot.exchange(nullptr, std::memory_order_acq_rel);
 }

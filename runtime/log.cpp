@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <carom/detail/start_path.hpp>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -55,7 +56,7 @@ struct log_state {
 };
 
 /// Replaced, never locked, in a fork: another thread of the parent may have held the lock.
-log_state*& state() {
+CAROM_START_PATH log_state*& state() {
   static auto* one = new log_state;
   return one;
 }
@@ -80,7 +81,7 @@ void set_log(std::shared_ptr<spdlog::logger> logger) {
 
 namespace runtime {
 
-void restart_log(const std::string& name, int level, log_forward forward) {
+CAROM_START_PATH void restart_log(const std::string& name, int level, log_forward forward) {
   auto* fresh = new log_state;
   // Made when it is needed: most workers have nothing to say.
   fresh->name = name;

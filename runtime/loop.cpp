@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
+#include <carom/detail/start_path.hpp>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
@@ -194,7 +195,7 @@ void loop::run() {
   }
 }
 
-bool on_loop_thread() noexcept { return runs_loop; }
+CAROM_START_PATH bool on_loop_thread() noexcept { return runs_loop; }
 void leave_loop_thread() noexcept { runs_loop = false; }
 
 void loop::stop() {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstdio>
 #include <deque>
@@ -244,7 +245,8 @@ void inherit_peer_modules() {
   for (const module& known : t.known) peers().push_back(find_here(known.info));
 }
 
-void set_peer_modules(const std::vector<module_info>& modules, std::size_t inherited) {
+CAROM_START_PATH void set_peer_modules(const std::vector<module_info>& modules,
+                                       std::size_t inherited) {
   if (inherited > peers().size())
     throw std::length_error("set_peer_modules: so many modules have not been inherited");
   peers().resize(inherited);
@@ -313,7 +315,7 @@ code_ref to_code_ref(code_pointer code) {
   return *found;
 }
 
-code_pointer resolve_code(code_ref ref) {
+CAROM_START_PATH code_pointer resolve_code(code_ref ref) {
   const auto& known = peers();
   const bool is_own = own_ref(ref) == ref;
   // In a process that is nobody's worker, addresses are its own.

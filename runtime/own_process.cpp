@@ -7,12 +7,15 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <carom/init.hpp>
 #include <cerrno>
 #include <exception>
+#include <ext/stdio_sync_filebuf.h>
 #include <iostream>
 #include <system_error>
+#include <typeinfo>
 #include <utility>
 
 #include "runtime/child_process.hpp"
@@ -53,6 +56,13 @@ void run_logged(const char* what, const F& f) noexcept {
   }
 }
 
+/// A stream that is as the standard makes it keeps nothing back: what it has taken is stdio's.
+void flush_own_buffer(std::ostream& stream) {
+  const std::streambuf* const buffer = stream.rdbuf();
+  if (buffer == nullptr || typeid(*buffer) != typeid(__gnu_cxx::stdio_sync_filebuf<char>))
+    stream.flush();
+}
+
 start_method valid_method(std::int32_t told) {
   const auto method = static_cast<start_method>(told);
   return method == start_method::fork || method == start_method::spawn ? method
@@ -61,7 +71,7 @@ start_method valid_method(std::int32_t told) {
 
 }  // namespace
 
-own_process& own_process::instance() {
+CAROM_START_PATH own_process& own_process::instance() {
   own_process* found = current.load(std::memory_order_acquire);
   while (!found || found->pid_ != ::getpid()) {
     // Never destroyed: asked until the very end. A forked copy does not touch the inherited lock.
@@ -85,12 +95,12 @@ own_process& own_process::instance() {
   return *found;
 }
 
-void own_process::set_parent_pidfd(pid_t parent, int pidfd) noexcept {
+CAROM_START_PATH void own_process::set_parent_pidfd(pid_t parent, int pidfd) noexcept {
   handed_over.pid = parent;
   handed_over.pidfd = pidfd;
 }
 
-void own_process::become(const serialization::origin_record& told) {
+CAROM_START_PATH void own_process::become(const serialization::origin_record& told) {
   auto* self = new own_process;
   self->pid_ = ::getpid();
   self->name_ = told.name;
@@ -178,7 +188,7 @@ void own_process::at_exit(std::function<void()> f) {
   at_exit_.push_back(std::move(f));
 }
 
-void own_process::run_at_exit() {
+CAROM_START_PATH void own_process::run_at_exit() {
   for (;;) {
     std::function<void()> last;
     {
@@ -197,7 +207,7 @@ void own_process::after_fork(detail::code_pointer f) {
   after_fork_.push_back(f);
 }
 
-void own_process::run_after_fork() {
+CAROM_START_PATH void own_process::run_after_fork() {
   std::vector<detail::code_pointer> all;
   {
     std::lock_guard lock(mutex_);
@@ -217,17 +227,17 @@ void install_exit_guard() {
   });
 }
 
-void end_in_order() noexcept {
+CAROM_START_PATH void end_in_order() noexcept {
   static std::atomic<pid_t> ended{0};
   if (ended.exchange(::getpid()) == ::getpid()) return;
   run_logged("the end of the process", [] { own_process::instance().run_at_exit(); });
   run_logged("the end of the process", [] { child_process::end_all(); });
 }
 
-void flush_and_leave(int status) noexcept {
+CAROM_START_PATH void flush_and_leave(int status) noexcept {
   run_logged("the last flush", [] {
-    std::cout.flush();
-    std::clog.flush();
+    flush_own_buffer(std::cout);
+    flush_own_buffer(std::clog);
   });
   ::fflush(nullptr);
   ::_exit(status);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <carom/detail/start_path.hpp>
 #include <cerrno>
 
 #include "runtime/above_stdio.hpp"
@@ -56,7 +57,7 @@ std::chrono::microseconds to_microseconds(const timeval& time) {
 
 }  // namespace
 
-unique_fd open_pidfd(pid_t pid) noexcept {
+CAROM_START_PATH unique_fd open_pidfd(pid_t pid) noexcept {
   return try_above_stdio(unique_fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))});
 }
 

@@ -29,10 +29,17 @@ namespace carom::runtime {
 namespace {
 
 std::string read_all(int file) {
+  // Most are short, and a page of the stack would be copied after each fork.
+  constexpr std::size_t least = 512, most = 65536;
   std::string text;
-  char part[4096];
-  for (ssize_t got; (got = ::read(file, part, sizeof part)) > 0;)
-    text.append(part, static_cast<std::size_t>(got));
+  std::size_t used = 0;
+  ssize_t got;
+  do {
+    text.resize(used + std::clamp(used, least, most));
+    got = ::read(file, text.data() + used, text.size() - used);
+    if (got > 0) used += static_cast<std::size_t>(got);
+  } while (got > 0);
+  text.resize(used);
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <exception>
 #include <string>
@@ -24,7 +25,7 @@ struct owned_state {
 /// there, and the processes it speaks of are another's children.
 constinit std::atomic<owned_state*> current_state = nullptr;
 
-child_hooks& registered_worker_hooks() {
+CAROM_START_PATH child_hooks& registered_worker_hooks() {
   static child_hooks hooks;
   return hooks;
 }
@@ -43,7 +44,7 @@ process_state& process_state::instance() {
   return found->state;
 }
 
-process_state* process_state::existing() noexcept {
+CAROM_START_PATH process_state* process_state::existing() noexcept {
   owned_state* const found = current_state.load(std::memory_order_acquire);
   return found && found->owner == ::getpid() ? &found->state : nullptr;
 }
@@ -73,7 +74,7 @@ void process_state::drop_closed_server() noexcept {
 }
 
 void set_worker_hooks(child_hooks hooks) { registered_worker_hooks() = hooks; }
-child_hooks worker_hooks() { return registered_worker_hooks(); }
+CAROM_START_PATH child_hooks worker_hooks() { return registered_worker_hooks(); }
 child_hooks current_child_hooks() {
   return {registered_worker_hooks().boot, &run_child, forkserver_preload()};
 }

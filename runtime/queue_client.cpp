@@ -142,8 +142,10 @@ void queue_client::ring_host() {
   auto& armed = page_->rings.header.host_armed;
   if (armed.load(std::memory_order_seq_cst) == 0 || armed.exchange(0) == 0) return;
   // If the host's queue is full it has messages to wake for.
-  if (channel_.send(pack_queue_message({.kind = kind::look})) == channel_errc::end_of_file)
-    broken_ = why_gone();
+  const std::error_code error = channel_.send(pack_queue_message({.kind = kind::look}));
+  if (error == channel_errc::end_of_file) broken_ = why_gone();
+  // Who comes next rings.
+  if (is_shortage(error)) armed.store(1, std::memory_order_seq_cst);
 }
 
 // --- get -----------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstring>
 #include <new>
@@ -55,7 +55,8 @@ std::size_t round_up(std::size_t bytes) {
 
 }  // namespace
 
-mapping::mapping(int fd, std::size_t size, access rights) : size_(size), owner_(::getpid()) {
+CAROM_START_PATH mapping::mapping(int fd, std::size_t size, access rights)
+    : size_(size), owner_(::getpid()) {
   const int protection = rights == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
   void* at = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) fail("cannot map shared memory");
@@ -63,19 +64,19 @@ mapping::mapping(int fd, std::size_t size, access rights) : size_(size), owner_(
   ::madvise(at, size, MADV_DONTFORK);
 }
 
-mapping::mapping(mapping&& other) noexcept
+CAROM_START_PATH mapping::mapping(mapping&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       owner_(other.owner_) {}
 
-mapping& mapping::operator=(mapping&& other) noexcept {
+CAROM_START_PATH mapping& mapping::operator=(mapping&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(owner_, other.owner_);
   return *this;
 }
 
-mapping::~mapping() {
+CAROM_START_PATH mapping::~mapping() {
   // A forked copy has no such mapping: what lies there now is somebody else's.
   if (data_ && owner_ == ::getpid()) ::munmap(data_, size_);
 }
@@ -92,11 +93,12 @@ void seal_against_writing(const unique_fd& memory) {
     fail("cannot seal shared memory against writing");
 }
 
-bool is_sealed_memory(int fd, std::size_t size) noexcept {
+CAROM_START_PATH bool is_sealed_memory(int fd, std::size_t size) noexcept {
   const int seals = ::fcntl(fd, F_GET_SEALS);
-  struct stat status {};
-  return seals >= 0 && (seals & F_SEAL_SHRINK) && ::fstat(fd, &status) == 0 &&
-         static_cast<std::size_t>(status.st_size) >= size;
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) return false;
+  // Not fstat(3), which wants a page of the C library's constants in each new process.
+  const off_t length = ::lseek(fd, 0, SEEK_END);
+  return length >= 0 && static_cast<std::size_t>(length) >= size;
 }
 
 segment::segment(std::size_t size, bool workers_write)

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <carom/detail/exception_codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <carom/stop_token.hpp>
 #include <carom/this_task.hpp>
@@ -156,29 +157,29 @@ void on_soft_signal(int) {}
 
 }  // namespace
 
-worker_identity& identity() noexcept {
+CAROM_START_PATH worker_identity& identity() noexcept {
   static worker_identity one;
   return one;
 }
 
-running_state& running() noexcept {
+CAROM_START_PATH running_state& running() noexcept {
   static running_state one;
   return one;
 }
 
-void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept {
+CAROM_START_PATH void begin_soft_limits(std::uint64_t key, std::int64_t now_ns) noexcept {
   runs_tasks = true;
   if (before_throwing) before_throwing.reset();
   running().started_ns.store(now_ns, std::memory_order_relaxed);
   running().key.store(key, std::memory_order_relaxed);
 }
 
-void end_soft_limits() noexcept {
+CAROM_START_PATH void end_soft_limits() noexcept {
   running().key.store(0, std::memory_order_relaxed);
   if (before_throwing) before_throwing.reset();
 }
 
-void leave_soft_limits_behind() noexcept {
+CAROM_START_PATH void leave_soft_limits_behind() noexcept {
   running().key.store(0, std::memory_order_relaxed);
   thrown_for = 0;
   runs_tasks = false;
@@ -205,12 +206,12 @@ void install_soft_signal() noexcept {
   ::sigaction(SIGUSR1, &action, nullptr);
 }
 
-bool has_soft_signal() noexcept {
+CAROM_START_PATH bool has_soft_signal() noexcept {
   struct sigaction now {};
   return ::sigaction(SIGUSR1, nullptr, &now) == 0 && now.sa_handler == &on_soft_signal;
 }
 
-void remove_soft_signal() noexcept {
+CAROM_START_PATH void remove_soft_signal() noexcept {
   if (has_soft_signal()) ::signal(SIGUSR1, SIG_DFL);
 }
 

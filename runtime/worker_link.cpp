@@ -27,12 +27,9 @@ constexpr int most_at_once = 32;
 constexpr std::int32_t most_log_level = 5;  // spdlog's critical
 constexpr std::size_t most_descriptors = 4 * detail::descriptor_list::most;
 
-/// Whether a message that was not sent may be sent later: the channel is full, too many descriptors
-/// travel at once (unix(7), ETOOMANYREFS), or the kernel has no memory now.
+/// Whether a message that was not sent may be sent later.
 bool passes(const std::error_code& error) {
-  return error == std::errc::operation_would_block || error == std::errc::no_buffer_space ||
-         error == std::errc::not_enough_memory ||
-         error == std::error_code(ETOOMANYREFS, std::system_category());
+  return error == std::errc::operation_would_block || is_shortage(error);
 }
 
 }  // namespace
@@ -180,7 +177,8 @@ bool worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
     if (!bell) page_->header.control_count.fetch_add(1, std::memory_order_seq_cst);
   };
   if (unsent_.empty()) {
-    const std::error_code error = channel_.send(bytes, fds);
+    const std::error_code error = transmit(bytes, fds);
+    starved_ = is_shortage(error);
     if (!error) {
       count();
       return true;
@@ -201,11 +199,21 @@ bool worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
   return true;
 }
 
+/// With descriptors that the kernel refuses for good the message goes without: the worker counts on
+/// it, and what it was for misses them.
+std::error_code worker_link::transmit(std::span<const std::byte> bytes, std::span<const int> fds) {
+  const std::error_code error = channel_.send(bytes, fds);
+  if (!error || fds.empty() || passes(error) || error == channel_errc::end_of_file) return error;
+  return channel_.send(bytes);
+}
+
 void worker_link::flush() {
+  starved_ = false;
   while (!unsent_.empty()) {
     std::vector<int> fds;
     for (const unique_fd& fd : unsent_.front().fds) fds.push_back(fd.get());
-    const std::error_code error = channel_.send(unsent_.front().bytes, fds);
+    const std::error_code error = transmit(unsent_.front().bytes, fds);
+    starved_ = is_shortage(error);
     if (passes(error)) return;
     unsent_.pop_front();
   }
@@ -253,9 +261,13 @@ void worker_link::receive(message& received, listener& to) {
           return to.worker_corrupt("it logged what cannot be logged");
         return to.worker_logged(told.level, told.text);
       }
-      case worker_message_kind::dropped:
-        result_segments_.erase(unpack_message<ticket_message>(received.bytes).ticket);
+      case worker_message_kind::dropped: {
+        // One of its results', or one of ours that it could not map: it is told of that again.
+        const auto ticket = unpack_message<ticket_message>(received.bytes).ticket;
+        result_segments_.erase(ticket);
+        tickets_told_.erase(ticket);
         return;
+      }
       default: to.worker_corrupt("it sent a message that no worker sends");
     }
   } catch (const encoding_error&) {

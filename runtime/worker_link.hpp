@@ -43,6 +43,8 @@ class worker_link {
   unique_fd take_worker_end() noexcept { return worker_end_.release(); }
   int fd() const noexcept { return channel_.fd(); }
   bool wants_write() const noexcept { return !unsent_.empty(); }
+  /// Whether what waits does so for a shortage, of whose end the channel's readiness tells nothing.
+  bool starved() const noexcept { return starved_; }
 
   task_producer& tasks() noexcept { return tasks_; }
   result_consumer& results() noexcept { return results_; }
@@ -90,6 +92,7 @@ class worker_link {
 
  private:
   bool send(std::vector<std::byte> bytes, std::vector<int> fds = {});
+  std::error_code transmit(std::span<const std::byte> bytes, std::span<const int> fds);
   void tell_new_modules();
   bool tell_segment(const segment& told, bool writable);
   void grant_segment(std::uint64_t bytes, listener& to);
@@ -114,6 +117,7 @@ class worker_link {
   std::deque<unsent_message> unsent_;
   std::deque<message> put_off_;
   bool has_more_ = false;
+  bool starved_ = false;
   std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
   std::size_t descriptor_count_ = 0;
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <carom/detail/exception_codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstdint>
 #include <exception>
@@ -23,7 +24,7 @@ namespace carom::runtime {
 
 using namespace serialization;
 
-void worker_session::run_tasks() {
+CAROM_START_PATH void worker_session::run_tasks() {
   for (;;) {
     const std::int64_t now = steady_ns();
     note_time(now);
@@ -41,14 +42,14 @@ void worker_session::run_tasks() {
   last_start_ = 0;
 }
 
-void worker_session::note_time(std::int64_t now) {
+CAROM_START_PATH void worker_session::note_time(std::int64_t now) {
   if (!last_start_) return;
   average_ns_ += (now - last_start_ - average_ns_) / 8;
   page_->header.average_ns.store(static_cast<std::uint64_t>(std::max<std::int64_t>(average_ns_, 1)),
                                  std::memory_order_relaxed);
 }
 
-std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
+CAROM_START_PATH std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
   if (!(slot.flags & flag_segment)) {
     if (const auto found = tasks_->payload(slot)) return *found;
     throw encoding_error("the task's arguments lie outside of the ring");
@@ -56,7 +57,9 @@ std::span<const std::byte> worker_session::payload_of(const task_slot& slot) {
   // The segment went ahead on the channel.
   while (!segments_.knows(slot.payload) && messages_wait()) receive_one();
   if (const auto found = segments_.read(slot.payload, slot.length)) return *found;
-  throw encoding_error("the task's arguments lie in a segment that this worker does not have");
+  throw encoding_error(
+      "the task's arguments lie in a segment that this worker does not have: it had no free "
+      "descriptor when that came");
 }
 
 /// What came ahead on the channel, taken out.
@@ -69,6 +72,7 @@ detail::descriptor_list worker_session::descriptors_of(std::uint64_t key) {
   return taken;
 }
 
+/// Throws encoding_error for what cannot travel, and what could not for too long.
 void worker_session::send_descriptors(std::uint64_t position, const detail::descriptor_list& list) {
   const auto all = list.entries();
   for (std::size_t at = 0; at < all.size(); at += channel::max_fds) {
@@ -78,11 +82,16 @@ void worker_session::send_descriptors(std::uint64_t position, const detail::desc
       told.tickets.push_back(one.ticket);
       fds.push_back(one.fd);
     }
-    if (channel_.send(pack_message(worker_message_kind::descriptors, told), fds, true)) leave(1);
+    const auto error =
+        send_patiently(channel_, pack_message(worker_message_kind::descriptors, told), fds,
+                       patience_in_shortage, true);
+    if (error == channel_errc::end_of_file) leave(1);
+    if (error)
+      throw encoding_error("the descriptors of a result cannot be sent: " + error.message());
   }
 }
 
-void worker_session::run(const task_slot& slot) {
+CAROM_START_PATH void worker_session::run(const task_slot& slot) {
   running().task_id.store(slot.task_id, std::memory_order_relaxed);
   begin_soft_limits(soft_key(tasks_->position(), 0), last_start_);
   // The slot's room is free before the host hears of the result, which may be what it waits for.
@@ -118,7 +127,7 @@ void worker_session::run(const task_slot& slot) {
   result_.clear();
 }
 
-void worker_session::finish() {
+CAROM_START_PATH void worker_session::finish() {
   if (!tasks_->finish()) await_the_end();
 }
 
@@ -135,10 +144,22 @@ void worker_session::await_the_end() noexcept {
   for (;;) ::pause();
 }
 
-void worker_session::publish(result_frame frame, detail::blob& payload) {
+CAROM_START_PATH void worker_session::publish(result_frame frame, detail::blob& payload) {
   if (payload.has_descriptors()) [[unlikely]] {
     frame.flags |= flag_descriptors;
-    send_descriptors(frame.position, *payload.find_descriptors());
+    try {
+      send_descriptors(frame.position, *payload.find_descriptors());
+    } catch (const encoding_error&) {
+      payload.drop_descriptors();
+      // Some of a chunk's items, of which others may be left to run.
+      if (frame.kind == result_kind::items) throw;
+      detail::blob packed;
+      detail::encode_exception(packed, detail::caught_exception(), ::getpid());
+      // What had gone ahead is taken with this, and dropped.
+      return publish(
+          {.position = frame.position, .kind = result_kind::error, .flags = flag_descriptors},
+          packed);
+    }
     payload.drop_descriptors();
   }
   if (payload.size() > largest_inline) {
@@ -164,11 +185,11 @@ void worker_session::wait_for_room() {
   set_waits(worker_wait::no);
 }
 
-void worker_session::set_waits(worker_wait what) {
+CAROM_START_PATH void worker_session::set_waits(worker_wait what) {
   page_->header.worker_waits.store(static_cast<std::uint32_t>(what), std::memory_order_seq_cst);
 }
 
-bool worker_session::wait() {
+CAROM_START_PATH bool worker_session::wait() {
   // Too big: the host has taken back, or will, what is in the ring.
   if (wants_out_) {
     ring_host();

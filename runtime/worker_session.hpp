@@ -59,6 +59,8 @@ class worker_session final : worker_segments::requests {
   detail::descriptor_list descriptors_of(std::uint64_t key);
   void send_descriptors(std::uint64_t position, const detail::descriptor_list& list);
   [[noreturn]] static void await_the_end() noexcept;
+  /// Where a result's descriptors cannot be sent, the task has failed with encoding_error; for
+  /// items that is thrown.
   void publish(result_frame frame, detail::blob& payload);
   void wait_for_room();
   void note_time(std::int64_t now);

@@ -39,6 +39,7 @@ class worker_session::running_chunk final : public detail::chunk_run {
   }
 
   bool failed(std::uint64_t item) override {
+    if (refused_) std::rethrow_exception(refused_);
     if (timed_) pause_clock();
     publish(item);
     const auto error = detail::caught_exception();  // or this is the end
@@ -109,16 +110,40 @@ class worker_session::running_chunk final : public detail::chunk_run {
 
   /// Publishes the values of the items before `done`.
   void publish(std::uint64_t done) {
-    if (done > published_)
-      session_->publish({.position = position_,
-                         .kind = result_kind::items,
-                         .first = published_,
-                         .count = done - published_},
-                        values());
+    try {
+      if (done > published_)
+        session_->publish({.position = position_,
+                           .kind = result_kind::items,
+                           .first = published_,
+                           .count = done - published_},
+                          values());
+    } catch (const encoding_error&) {
+      values().clear();
+      refuse(done, detail::caught_exception());
+    }
     values().clear();
     if (timed_) session_->page_->open.count.store(0, std::memory_order_release);
     shown_ = 0;
     published_ = done;
+  }
+
+  /// The values of the items before `done` cannot be sent: each has failed. Throws where nothing
+  /// may run behind a failed one: the rest of the chunk fails with it.
+  void refuse(std::uint64_t done, const std::exception_ptr& why) {
+    if (stop_at_error_) {
+      refused_ = why;
+      std::rethrow_exception(why);
+    }
+    detail::blob packed;
+    detail::encode_exception(packed, why, ::getpid());
+    for (std::uint64_t item = published_; item != done; ++item)
+      session_->publish({.position = position_,
+                         .kind = result_kind::item_error,
+                         // What had gone ahead is taken with the first, and dropped.
+                         .flags = item == published_ ? std::uint32_t{flag_descriptors} : 0,
+                         .first = item,
+                         .count = 1},
+                        packed);
   }
 
   worker_session* session_;
@@ -129,6 +154,7 @@ class worker_session::running_chunk final : public detail::chunk_run {
   std::uint64_t done_ = 0;   // known at the end
   std::uint64_t shown_ = 0;  // bytes of values in the open run
   bool stop_at_error_;
+  std::exception_ptr refused_;
   chunk_pace pace_;
 };
 

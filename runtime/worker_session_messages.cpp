@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a worker and its host tell each other beside the rings.
+#include <carom/detail/start_path.hpp>
 #include <utility>
 
 #include "runtime/modules.hpp"
@@ -20,18 +21,17 @@ bool worker_session::forward_log(int level, std::string_view text) noexcept {
   }
 }
 
-worker_message_kind worker_session::receive_one() {
+CAROM_START_PATH worker_message_kind worker_session::receive_one() {
   message received;
   for (;;) {
     const std::error_code error = channel_.receive(received, true);
-    if (!error) break;
+    // What the message says counts; what came with it is missed by what it is for.
+    if (!error || error == channel_errc::descriptors_lost) break;
     if (error == channel_errc::end_of_file) {
       end_children();  // nobody is left to work for, nor to end what this worker has started
       leave(1);
     }
-    if (error != std::errc::interrupted && error != channel_errc::oversized &&
-        error != channel_errc::descriptors_lost)
-      leave(1);
+    if (error != std::errc::interrupted && error != channel_errc::oversized) leave(1);
   }
   const auto kind = kind_of(received.bytes);
   if (!kind) leave(1);
@@ -41,9 +41,11 @@ worker_message_kind worker_session::receive_one() {
     switch (*kind) {
       case worker_message_kind::segment: {
         const auto told = unpack_message<segment_message>(received.bytes);
-        if (told.writable || told.ticket == 0) last_segment_ = told.ticket;
-        if (told.ticket != 0 && (received.fds.empty() || !segments_.add(told, received.fds[0])))
-          last_segment_ = 0;
+        const bool granted =
+            told.ticket != 0 && !received.fds.empty() && segments_.add(told, received.fds[0]);
+        // The host must not count on it.
+        if (told.ticket != 0 && !granted) dropped(told.ticket);
+        if (told.writable || told.ticket == 0) last_segment_ = granted ? told.ticket : 0;
         break;
       }
       case worker_message_kind::forget:
@@ -72,11 +74,11 @@ worker_message_kind worker_session::receive_one() {
   return *kind;
 }
 
-void worker_session::read_waiting_messages() {
+CAROM_START_PATH void worker_session::read_waiting_messages() {
   while (messages_wait()) receive_one();
 }
 
-bool worker_session::messages_wait() const noexcept {
+CAROM_START_PATH bool worker_session::messages_wait() const noexcept {
   // Counted after it is sent: a message may be seen before it is counted.
   const std::uint32_t sent = page_->header.control_count.load(std::memory_order_seq_cst);
   return static_cast<std::int32_t>(sent - messages_seen_) > 0;
@@ -93,12 +95,14 @@ void worker_session::dropped(std::uint64_t ticket) {
   send(pack_message(worker_message_kind::dropped, ticket_message{ticket}));
 }
 
-void worker_session::ring_host() {
+CAROM_START_PATH void worker_session::ring_host() {
   // If the host's queue is full it has messages to wake for.
-  (void)channel_.send(pack_message(worker_message_kind::results));
+  const auto error = send_patiently(channel_, pack_message(worker_message_kind::results), {},
+                                    patience_in_shortage, false);
+  if (is_shortage(error)) page_->header.host_armed.store(1, std::memory_order_seq_cst);
 }
 
-void worker_session::send(std::vector<std::byte> bytes) {
+CAROM_START_PATH void worker_session::send(std::vector<std::byte> bytes) {
   if (channel_.send(bytes, {}, true)) leave(1);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <carom/detail/exception_codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <carom/log.hpp>
 #include <carom/this_worker.hpp>
@@ -24,6 +25,7 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/crash_report.hpp"
+#include "runtime/exit_hook.hpp"
 #include "runtime/log.hpp"
 #include "runtime/modules.hpp"
 #include "runtime/own_process.hpp"
@@ -38,7 +40,7 @@ using namespace serialization;
 namespace {
 
 /// exit() inside a task: says so and leaves, without the static destructors of a copied process.
-void report_exit(int status, void*) {
+CAROM_START_PATH void report_exit(int status) {
   auto& self = identity();
   if (self.pid != ::getpid() || !self.page) return;
   if (running().task_id.load() != 0) {
@@ -48,20 +50,23 @@ void report_exit(int status, void*) {
   worker_session::leave(status);
 }
 
+/// In a process that a task forks: it does not have the page.
+CAROM_START_PATH void leave_worker_behind() {
+  if (const worker_page* const page = std::exchange(identity().page, nullptr))
+    expect_no_return_to(*page);
+  report_crashes_nowhere();
+  leave_soft_limits_behind();
+}
+
 /// What a worker needs beside its page, unless the process that it was forked from has done it.
-void prepare_process() {
+CAROM_START_PATH void prepare_process() {
   if (!has_soft_signal()) {  // servers begin with all signals at their defaults
     install_soft_signal();
     install_crash_report();
   }
   static bool registered = false;
   if (std::exchange(registered, true)) return;
-  // A process that a task forks does not have the page.
-  ::pthread_atfork(nullptr, nullptr, [] {
-    identity().page = nullptr;
-    report_crashes_nowhere();
-    leave_soft_limits_behind();
-  });
+  ::pthread_atfork(nullptr, nullptr, &leave_worker_behind);
 }
 
 /// Found when the program is loaded, not when the first worker leaves: each is its first.
@@ -92,7 +97,7 @@ void worker_session::rehearse() {
   ::sched_yield();
 }
 
-worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
+CAROM_START_PATH worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   receive_setup();
   page_ = reinterpret_cast<worker_page*>(memory_.data());
   tasks_.emplace(*page_);
@@ -113,10 +118,10 @@ worker_session::worker_session(channel to_host) : channel_(std::move(to_host)) {
   report_crashes_to(page_->crash);
   // Before whatever this process has inherited: a process whose pool this is has destructors of its
   // own.
-  ::on_exit(&report_exit, nullptr);
+  set_exit_hook(&report_exit);
 }
 
-void worker_session::receive_setup() {
+CAROM_START_PATH void worker_session::receive_setup() {
   message received;
   if (channel_.receive(received, true) || kind_of(received.bytes) != worker_message_kind::setup ||
       received.fds.empty() || !is_sealed_memory(received.fds[0].get(), sizeof(worker_page)))
@@ -139,7 +144,7 @@ void worker_session::receive_setup() {
   }
 }
 
-void worker_session::start() {
+CAROM_START_PATH void worker_session::start() {
   own_process::instance().run_after_fork();
   if (setup_.has_initializer || !setup_.rlimits.empty() || setup_.nice != 0 ||
       !setup_.cpu_affinity.empty()) {
@@ -176,7 +181,7 @@ void worker_session::call(std::uint64_t module, std::uint64_t offset, const std:
   result_.clear();
 }
 
-void worker_session::finish_up() {
+CAROM_START_PATH void worker_session::finish_up() {
   if (!setup_.has_exit_call) return;
   try {
     call(setup_.exit_module, setup_.exit_offset, setup_.exit_arguments,
@@ -188,7 +193,7 @@ void worker_session::finish_up() {
   }
 }
 
-void worker_session::leave(int status) {
+CAROM_START_PATH void worker_session::leave(int status) {
   ::fflush(nullptr);
   leave_process(status);
   ::abort();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cerrno>
 #include <string>
@@ -89,17 +90,18 @@ int descriptor_list::find(std::uint64_t ticket) const noexcept {
   return it == entries_.end() ? -1 : it->fd;
 }
 
-void descriptor_list::truncate(std::size_t count) noexcept {
+CAROM_START_PATH void descriptor_list::truncate(std::size_t count) noexcept {
   while (entries_.size() > count) {
     ::close(entries_.back().fd);
     entries_.pop_back();
   }
 }
 
-descriptor_scope::descriptor_scope(const descriptor_list* list) noexcept : before_(in_reach) {
+CAROM_START_PATH descriptor_scope::descriptor_scope(const descriptor_list* list) noexcept
+    : before_(in_reach) {
   if (list) in_reach = list;
 }
-descriptor_scope::~descriptor_scope() { in_reach = before_; }
+CAROM_START_PATH descriptor_scope::~descriptor_scope() { in_reach = before_; }
 
 int take_descriptor(std::uint64_t ticket) {
   const int found = in_reach ? in_reach->find(ticket) : -1;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "serialization/worker_messages.hpp"
 
+#include <carom/detail/start_path.hpp>
+
 namespace carom::serialization {
 
-std::vector<std::byte> pack_message(worker_message_kind kind) {
+CAROM_START_PATH std::vector<std::byte> pack_message(worker_message_kind kind) {
   return {static_cast<std::byte>(kind)};
 }
 
-std::optional<worker_message_kind> kind_of(std::span<const std::byte> message) {
+CAROM_START_PATH std::optional<worker_message_kind> kind_of(std::span<const std::byte> message) {
   if (message.empty()) return std::nullopt;
   const auto kind = static_cast<worker_message_kind>(message[0]);
   switch (kind) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <carom/detail/codec.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstdint>
 #include <optional>
@@ -216,7 +217,7 @@ std::optional<worker_message_kind> kind_of(std::span<const std::byte> message);
 
 /// The fields behind the kind. Throws encoding_error.
 template <class Fields>
-Fields unpack_message(std::span<const std::byte> message) {
+CAROM_START_PATH Fields unpack_message(std::span<const std::byte> message) {
   if (message.empty()) throw encoding_error("a worker's message is empty");
   return std::get<0>(detail::decode<Fields>(message.subspan(1)));
 }

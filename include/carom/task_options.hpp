@@ -28,7 +28,8 @@ struct timeout_event {
 /// then: only for tasks that may run twice.
 struct retry_options {
   /// Most times that the task is begun; 1 is no retry. A task that has lost so many workers ends in
-  /// worker_lost, which says how many.
+  /// worker_lost, which says how many. Of a map each item counts for itself: workers that died
+  /// while it ran.
   int attempts = 1;
   /// False: never, whatever the pool's options say.
   bool on_worker_lost = true;

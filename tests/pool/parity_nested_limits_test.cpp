@@ -86,6 +86,11 @@ void waits_below(int way) {
   if (way == 2) below.imap(never_ends, items).next();
   if (way == 3) below.imap_unordered(never_ends, items).next();
   if (way == 4) below.imap_unordered(never_ends, items).next(1h);
+  if (way < 5) return;
+  auto result = below.apply_async(never_ends, 0);
+  below.close();
+  if (way == 5) below.join();
+  if (way == 6) below.join(1h);
 }
 
 constexpr start_method methods[] = {start_method::fork, start_method::forkserver,
@@ -120,7 +125,7 @@ TEST_F(Parity, Pool_soft_time_limit_standard_tokens_at_two_levels) {
 
 TEST_F(Parity, Pool_soft_time_limit_is_heard_by_who_waits_for_a_pool_of_its_own) {
   carom::pool pool{{.processes = 1}};
-  for (int way = 0; way < 5; ++way) {
+  for (int way = 0; way < 7; ++way) {
     SCOPED_TRACE(way);
     EXPECT_THROW(pool.apply({.soft_time_limit = 100ms}, waits_below, way),
                  carom::soft_time_limit_exceeded);

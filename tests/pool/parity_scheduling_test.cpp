@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "tests/pool/common.hpp"
@@ -56,6 +57,32 @@ TEST_F(Parity, Pool_retry_of_map_items_and_of_the_pool) {
   EXPECT_THROW(
       pool.apply({.retry = carom::retry_options{.on_worker_lost = false}}, tasks::die_of, SIGKILL),
       carom::worker_lost);
+}
+
+TEST_F(Parity, Pool_retry_counts_the_attempts_of_each_map_item) {
+  constexpr unsigned runs = 100;
+  carom::pool pool{{.processes = 2, .retry = {.attempts = 3}}};
+  const auto dies_at_sevens = [](unsigned item) {
+    // More deaths in one chunk than any item may have; of one item as many as it may.
+    if (item % 7 == 0 && board::add(runs + item) < 2) std::raise(SIGKILL);
+    return item;
+  };
+  std::vector<unsigned> items(50);
+  std::iota(items.begin(), items.end(), 0U);
+  for (const std::size_t chunk : {50, 1}) {
+    SCOPED_TRACE(chunk);
+    for (const unsigned item : items) board::set(runs + item, 0);
+    EXPECT_EQ(pool.map(dies_at_sevens, items, chunk), items);
+  }
+  // One that dies each time is given up after three, with those that had gone untold beside it.
+  const auto all = pool.try_map(
+      [](unsigned item) {
+        if (item == 20) std::raise(SIGKILL);
+        return item;
+      },
+      items, 50);
+  EXPECT_FALSE(all[20].has_value());
+  for (std::size_t i = 21; i < all.size(); ++i) EXPECT_TRUE(all[i].has_value()) << i;
 }
 
 TEST_F(Parity, Pool_retry_with_backoff_and_close) {

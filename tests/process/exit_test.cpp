@@ -53,6 +53,22 @@ void fork_a_copy(unsigned slot) {
   board::set(slot, static_cast<std::uint32_t>(WEXITSTATUS(status)) + 1);
 }
 
+/// Registers something for its exit, and starts a process as a copy of itself that calls exit.
+void start_a_copy_that_exits() {
+  std::atexit([] { board::add(42); });
+  process copied(
+      {.start_method = start_method::fork}, +[] { std::exit(6); });
+  copied.start();
+  copied.join();
+  board::set(43, static_cast<std::uint32_t>(copied.exitcode().value_or(0)));
+  // A worker that is a copy leaves as little of its parent's undone.
+  carom::pool copies({.processes = 1, .start_method = start_method::fork});
+  EXPECT_THROW(copies.apply(+[] { std::exit(7); }), carom::worker_lost);
+  copies.terminate();
+  copies.join();
+  board::set(44, board::get(42) + 1);
+}
+
 /// Joins the process group of a child, as job control does.
 void leave_group_and_stay() {
   const pid_t other = ::fork();
@@ -217,6 +233,19 @@ TEST_F(Parity, Process_exit_destroys_nothing_of_the_copied_host) {
     EXPECT_EQ(board::get(41), 6U);
   }
   EXPECT_EQ(board::get(40), 0U);
+}
+
+TEST_F(Parity, Process_copies_do_not_run_what_their_parent_has_registered_for_its_exit) {
+  for (const auto method : carom::get_all_start_methods()) {
+    SCOPED_TRACE(carom::to_string(method));
+    board::reset();
+    process one = started(carom::process_options{.start_method = method}, start_a_copy_that_exits);
+    one.join();
+    EXPECT_EQ(one.exitcode(), 0);
+    EXPECT_EQ(board::get(43), 6U);
+    EXPECT_EQ(board::get(44), 1U);
+    EXPECT_EQ(board::get(42), 1U);  // its own exit, and no other
+  }
 }
 
 TEST_F(Parity, Process_human_status) {

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace carom::runtime {
 namespace {
@@ -97,6 +98,47 @@ TEST_F(Channel, UnreadMessagesOfTheOtherSideDoNotHideTheEnd) {
   ASSERT_FALSE(b_.send(bytes_of("never read")));
   a_ = channel{};
   EXPECT_EQ(b_.receive(received_), channel_errc::end_of_file);
+  EXPECT_EQ(b_.receive(received_), channel_errc::end_of_file);
+}
+
+TEST_F(Channel, LastWordsOfAPeerThatLeftMessagesUnreadAreHeard) {
+  const int fd = STDERR_FILENO;
+  ASSERT_FALSE(a_.send(bytes_of("first"), std::span(&fd, 1)));
+  ASSERT_FALSE(a_.send(bytes_of("last")));
+  ASSERT_FALSE(b_.send(bytes_of("unread")));
+  a_ = channel{};
+  ASSERT_FALSE(b_.receive(received_));
+  EXPECT_EQ(text_of(received_), "first");
+  EXPECT_EQ(received_.fds.size(), 1u);
+  ASSERT_FALSE(b_.receive(received_));
+  EXPECT_EQ(text_of(received_), "last");
+  EXPECT_EQ(b_.receive(received_), channel_errc::end_of_file);
+  EXPECT_EQ(b_.receive(received_), channel_errc::end_of_file);
+}
+
+TEST_F(Channel, LastWordsAreHeardHoweverCloselyTheEndFollows) {
+  for (int i = 0; i != 20'000; ++i) {
+    auto [here, there] = channel::make_pair();
+    std::thread peer([&there] {
+      (void)there.send(bytes_of("last"));
+      there = channel{};
+    });
+    std::error_code error;
+    do error = here.receive(received_);
+    while (error == std::errc::operation_would_block);
+    peer.join();
+    ASSERT_FALSE(error) << i << ": " << error.message();
+    ASSERT_EQ(here.receive(received_), channel_errc::end_of_file);
+  }
+}
+
+TEST_F(Channel, LastWordsAreHeardWhereSendingHasToldTheEnd) {
+  ASSERT_FALSE(a_.send(bytes_of("last")));
+  ASSERT_FALSE(b_.send(bytes_of("unread")));
+  a_ = channel{};
+  EXPECT_EQ(b_.send(bytes_of("late")), channel_errc::end_of_file);
+  ASSERT_FALSE(b_.receive(received_));
+  EXPECT_EQ(text_of(received_), "last");
   EXPECT_EQ(b_.receive(received_), channel_errc::end_of_file);
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Tasks on their way to a worker: through the page, their segments and modules ahead of them.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -167,6 +169,38 @@ TEST_F(WorkerLink, EveryCountedMessageArrivesEvenWhenDescriptorsRanOutMeanwhile)
     link_->flush();
     more = next().has_value();
   }
+  EXPECT_EQ(got, page_->header.control_count);
+}
+
+TEST_F(WorkerLink, AMessageWhoseDescriptorsTheKernelRefusesGoesWithout) {
+  connect();
+  std::vector<detail::blob> payloads;
+  while (!link_->wants_write()) {
+    payloads.push_back(payload_of(70'000));
+    ASSERT_TRUE(link_->write({}, payloads.back()));
+  }
+  // The link keeps a duplicate, which gets the lowest free number; it is closed behind its back.
+  const int next_free = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  ASSERT_GE(next_free, 0);
+  ::close(next_free);
+  detail::descriptor_list list;
+  list.adopt(7, ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, next_free + 1));
+  ASSERT_TRUE(link_->send_descriptors(5, list));
+  ASSERT_EQ(::close(next_free), 0);
+  EXPECT_FALSE(link_->starved());
+
+  std::uint32_t got = 1;
+  bool told = false;
+  for (bool more = true; more; got += more) {
+    link_->flush();
+    const auto kind = next();
+    more = kind.has_value();
+    if (kind != worker_message_kind::descriptors) continue;
+    told = true;
+    EXPECT_EQ(unpack_message<descriptors_message>(received_.bytes).tickets.size(), 1u);
+    EXPECT_TRUE(received_.fds.empty());
+  }
+  EXPECT_TRUE(told);
   EXPECT_EQ(got, page_->header.control_count);
 }
 

@@ -7,6 +7,7 @@
 #include <carom/detail/packed_oarchive.hpp>
 #include <carom/errors.hpp>
 
+#include <carom/detail/start_path.hpp>
 #include <concepts>
 #include <cstddef>
 #include <span>
@@ -61,7 +62,7 @@ void give_away(T&& value) noexcept {
 /// The values in `bytes`, exactly. Throws encoding_error on corrupt, missing or left-over bytes,
 /// and when a user's `serialize` throws.
 template <class... Ts>
-std::tuple<Ts...> decode(std::span<const std::byte> bytes) {
+CAROM_START_PATH std::tuple<Ts...> decode(std::span<const std::byte> bytes) {
   static_assert((travels<Ts>() && ...));
   if constexpr (!(is_serializable_v<Ts> && ...)) {
     // travels() has said why

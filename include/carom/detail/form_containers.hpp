@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <carom/detail/start_path.hpp>
 #include <deque>
 #include <forward_list>
 #include <iterator>
@@ -64,7 +65,7 @@ std::size_t trusted_count(const byte_reader& in, std::size_t count) {
 
 /// The elements of a container whose storage is one array, copied at once.
 template <class Container>
-void load_bulk(byte_reader& in, Container& value) {
+CAROM_START_PATH void load_bulk(byte_reader& in, Container& value) {
   using item = typename Container::value_type;
   const std::size_t count = in.get_count(sizeof(item));
   const std::byte* bytes = in.take(count * sizeof(item));

@@ -4,6 +4,7 @@
 #include <carom/detail/packed_iarchive.hpp>
 #include <carom/detail/packed_oarchive.hpp>
 
+#include <carom/detail/start_path.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +26,7 @@ inline constexpr bool needs_no_archive = form<T>::plain &&
 
 /// Unpacks one message from `in` and leaves what stands behind it.
 template <class... Ts, class Reader>
-std::tuple<Ts...> unpack_tuple(Reader& in) {
+CAROM_START_PATH std::tuple<Ts...> unpack_tuple(Reader& in) {
   if constexpr ((loads_into_default<Ts> && ...)) {
     std::tuple<Ts...> values{};
     std::apply([&in](auto&... value) { (detail::unpack(in, value), ...); }, values);

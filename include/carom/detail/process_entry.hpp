@@ -2,6 +2,7 @@
 #pragma once
 
 #include <carom/call.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/detail/task_entry.hpp>
 
 namespace carom::detail {
@@ -16,7 +17,7 @@ template <class F, class... As>
 struct process_task : bare_task<F, As...> {
   using values = typename bare_task<F, As...>::values;
 
-  static void run(std::span<const std::byte> in, blob&) {
+  CAROM_START_PATH static void run(std::span<const std::byte> in, blob&) {
     bare_task<F, As...>::run(in, [](F& f, values& v) {
       arguments_are_unpacked();
       static_cast<void>(bare_task<F, As...>::invocation::call(f, v));

@@ -4,6 +4,7 @@
 #include <carom/detail/blob.hpp>
 #include <carom/detail/callable.hpp>
 #include <carom/detail/code.hpp>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstring>
 #include <ranges>
@@ -87,7 +88,7 @@ struct bare_task {
 
   /// Unpacks both and hands them to `call`.
   template <class Call>
-  static void run(std::span<const std::byte> in, Call call) {
+  CAROM_START_PATH static void run(std::span<const std::byte> in, Call call) {
     if constexpr (is_function_pointer_v<F>) {
       F f = function_codec<F>::unpack_pointer(in);
       values v = unpack<values>(in);
@@ -126,7 +127,7 @@ struct single_task : bare_task<F, As...> {
   using result = std::remove_cv_t<typename invocation::result>;
   static_assert(check_result<result>::value);
 
-  static void run(std::span<const std::byte> in, blob& out) {
+  CAROM_START_PATH static void run(std::span<const std::byte> in, blob& out) {
     bare_task<F, As...>::run(in, [&](F& f, values& v) {
       if constexpr (std::is_void_v<result>)
         invocation::call(f, v);
