@@ -60,7 +60,12 @@ void seat::read_channel() {
 }
 
 void seat::watch_writable() {
-  const auto flush = [this] { guarded("nothing could be sent to it", [this] { link_.flush(); }); };
+  const auto flush = [this] {
+    guarded("nothing could be sent to it", [this] {
+      link_.flush();
+      if (!link_.wants_write() || link_.starved()) watch_writable();
+    });
+  };
   if (!link_.wants_write()) {
     writable_.reset();
   } else if (link_.starved()) {
@@ -70,14 +75,11 @@ void seat::watch_writable() {
       retry_ = events_->make_timer([this, flush] {
         retries_ = false;
         flush();
-        watch_writable();
+        guarded("nothing could be sent to it", [this] { watch_writable(); });
       });
     if (!std::exchange(retries_, true)) retry_->arm(retry_starved_every);
   } else if (!writable_) {
-    writable_ = events_->on_writable(link_.fd(), [this, flush] {
-      flush();
-      if (!link_.wants_write() || link_.starved()) watch_writable();
-    });
+    writable_ = events_->on_writable(link_.fd(), flush);
   }
 }
 

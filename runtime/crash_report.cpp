@@ -33,19 +33,12 @@ const void* left_page = nullptr;
 bool has_returned(int signal, const siginfo_t& info) noexcept {
   const auto page = reinterpret_cast<std::uintptr_t>(left_page);
   const auto at = reinterpret_cast<std::uintptr_t>(info.si_addr);
-  return signal == SIGSEGV && info.si_code == SEGV_MAPERR && page != 0 && at >= page &&
-         at - page < sizeof(worker_page);
+  return signal == SIGSEGV && page != 0 && at >= page && at - page < sizeof(worker_page);
 }
 
 /// Only what signal-safety(7) allows: the modules were listed beforehand.
 void on_crash(int signal, siginfo_t* info, void*) {
-  if (has_returned(signal, *info)) {
-    constexpr std::string_view why =
-        "carom: a process that a task has forked has returned from that task: let it end with "
-        "_exit(2), or execute a program\n";
-    [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, why.data(), why.size());
-    ::_exit(EXIT_FAILURE);
-  }
+  if (has_returned(signal, *info)) end_returned_copy();
   if (report_here && !crashed.exchange(true)) {
     std::array<const void*, crash_report::most_frames + 2> raw{};
     // The handler itself is left out; behind the last frame stands a null.
@@ -77,7 +70,21 @@ CAROM_START_PATH void report_crashes_to(crash_report& report) {
 
 CAROM_START_PATH void report_crashes_nowhere() noexcept { report_here = nullptr; }
 
-void expect_no_return_to(const worker_page& page) noexcept { left_page = &page; }
+void expect_no_return_to(const worker_page& page) noexcept {
+  // The hole that MADV_DONTFORK has left would be the next large allocation's.
+  if (::mmap(const_cast<worker_page*>(&page), sizeof page, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+             0) != MAP_FAILED)
+    left_page = &page;
+}
+
+void end_returned_copy() noexcept {
+  constexpr std::string_view why =
+      "carom: a process that a task has forked has returned from that task: let it end with "
+      "_exit(2), or execute a program\n";
+  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, why.data(), why.size());
+  ::_exit(EXIT_FAILURE);
+}
 
 void install_crash_report() {
   report_here = nullptr;  // in a server below a worker: that worker's, which is not mapped here

@@ -9,25 +9,26 @@ namespace carom::runtime {
 
 namespace {
 
-exit_hook hook_now = nullptr;
-bool hook_registered = false;
+/// What the registration that is to run first calls: each has its own, as a process inherits those
+/// of others. Never freed: it is wanted at the very end.
+exit_hook* hook_now = nullptr;
 
-void run_hook(int status, void*) {
-  if (hook_now != nullptr) hook_now(status);
+void run_hook(int status, void* hook) {
+  if (const exit_hook call = *static_cast<exit_hook*>(hook)) call(status);
 }
 
 }  // namespace
 
 void register_exit_hook() {
-  ::on_exit(&run_hook, nullptr);
-  hook_registered = true;
+  hook_now = new exit_hook(nullptr);
+  ::on_exit(&run_hook, hook_now);
 }
 
-void forget_exit_hook() noexcept { hook_registered = false; }
+void forget_exit_hook() noexcept { hook_now = nullptr; }
 
 CAROM_START_PATH void set_exit_hook(exit_hook hook) {
-  hook_now = hook;
-  if (!hook_registered) register_exit_hook();
+  if (hook_now == nullptr) register_exit_hook();
+  *hook_now = hook;
 }
 
 }  // namespace carom::runtime

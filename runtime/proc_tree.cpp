@@ -29,17 +29,13 @@ namespace carom::runtime {
 namespace {
 
 std::string read_all(int file) {
-  // Most are short, and a page of the stack would be copied after each fork.
-  constexpr std::size_t least = 512, most = 65536;
+  // Not on the stack: a page of that would be copied after each fork. In large pieces: what changes
+  // between two of them may be missed.
+  constexpr std::size_t piece = 4096;
+  const auto part = std::make_unique_for_overwrite<char[]>(piece);
   std::string text;
-  std::size_t used = 0;
-  ssize_t got;
-  do {
-    text.resize(used + std::clamp(used, least, most));
-    got = ::read(file, text.data() + used, text.size() - used);
-    if (got > 0) used += static_cast<std::size_t>(got);
-  } while (got > 0);
-  text.resize(used);
+  for (ssize_t got; (got = ::read(file, part.get(), piece)) > 0;)
+    text.append(part.get(), static_cast<std::size_t>(got));
   return text;
 }
 

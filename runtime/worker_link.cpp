@@ -184,7 +184,7 @@ bool worker_link::send(std::vector<std::byte> bytes, std::vector<int> fds) {
       return true;
     }
     // A dead worker's death is told elsewhere; a full channel wakes without another bell.
-    if (!passes(error) || bell) return true;
+    if (!passes(error) || (bell && !starved_)) return true;
   } else if (bell) {
     return true;
   }

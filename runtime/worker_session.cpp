@@ -86,8 +86,10 @@ void worker_session::send_descriptors(std::uint64_t position, const detail::desc
         send_patiently(channel_, pack_message(worker_message_kind::descriptors, told), fds,
                        patience_in_shortage, true);
     if (error == channel_errc::end_of_file) leave(1);
-    if (error)
+    if (error) {
+      went_ahead_ = at != 0;
       throw encoding_error("the descriptors of a result cannot be sent: " + error.message());
+    }
   }
 }
 
@@ -113,7 +115,9 @@ CAROM_START_PATH void worker_session::run(const task_slot& slot) {
   } catch (...) {
     result_.clear();
     detail::encode_exception(result_, detail::caught_exception(), ::getpid());
-    last = {.position = position, .kind = result_kind::error};
+    last = {.position = position,
+            .kind = result_kind::error,
+            .flags = std::exchange(went_ahead_, false) ? std::uint32_t{flag_descriptors} : 0};
   }
   finish();
   end_soft_limits();

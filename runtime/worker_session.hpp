@@ -90,6 +90,7 @@ class worker_session final : worker_segments::requests {
   std::unordered_map<std::uint64_t, detail::descriptor_list> descriptors_;
   std::uint32_t messages_seen_ = 0;
   std::uint64_t last_segment_ = 0;
+  bool went_ahead_ = false;  // descriptors of a result that was then refused
   bool leaving_ = false;
   bool wants_out_ = false;
   std::int64_t last_start_ = 0;

@@ -103,7 +103,7 @@ CAROM_START_PATH void worker_session::ring_host() {
 }
 
 CAROM_START_PATH void worker_session::send(std::vector<std::byte> bytes) {
-  if (channel_.send(bytes, {}, true)) leave(1);
+  if (send_patiently(channel_, bytes, {}, patience_in_shortage, true)) leave(1);
 }
 
 }  // namespace carom::runtime

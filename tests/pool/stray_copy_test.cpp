@@ -24,8 +24,13 @@ struct end_of_copy {
   }
 };
 
+/// What else a copy does.
+enum class copys_way : int { returns, throws, returns_much, holds_much };
+
 /// Returns twice: in the worker with how its copy has ended.
-end_of_copy return_in_a_copy(bool throws) {
+end_of_copy return_in_a_copy(copys_way way) {
+  // Of the size of what a worker shares with its host, and larger: where that lay is free.
+  static std::vector<std::vector<char>> held;
   int ends[2];
   if (::pipe(ends) != 0) throw std::runtime_error("pipe");
   const pid_t copy = ::fork();
@@ -33,7 +38,10 @@ end_of_copy return_in_a_copy(bool throws) {
     ::dup2(ends[1], STDERR_FILENO);
     ::close(ends[0]);
     ::close(ends[1]);
-    if (throws) throw std::runtime_error("in the copy");
+    if (way == copys_way::throws) throw std::runtime_error("in the copy");
+    if (way == copys_way::holds_much)
+      for (const std::size_t size : {200'000, 337'000, 2'000'000}) held.emplace_back(size);
+    if (way == copys_way::returns_much) return {std::string(300'000, 'x'), 0};
     return {};
   }
   ::close(ends[1]);
@@ -46,6 +54,8 @@ end_of_copy return_in_a_copy(bool throws) {
   return end;
 }
 
+std::string letters(std::size_t count) { return std::string(count, 'x'); }
+
 void expect_told(const end_of_copy& end) {
   EXPECT_TRUE(WIFEXITED(end.status)) << end.status;
   EXPECT_EQ(WEXITSTATUS(end.status), EXIT_FAILURE);
@@ -54,14 +64,20 @@ void expect_told(const end_of_copy& end) {
 
 TEST_F(Parity, Pool_copy_that_returns_from_a_task_says_so_and_ends) {
   carom::pool pool{{.processes = 1}};
-  for (const bool throws : {false, true}) {
-    expect_told(pool.apply(return_in_a_copy, throws));
-    for (const auto& end : pool.map(return_in_a_copy, std::vector<bool>{throws, throws, throws}, 3))
-      expect_told(end);
+  for (const bool warm : {false, true}) {
+    // A warm worker has memory for large results.
+    if (warm) {
+      EXPECT_EQ(pool.apply(letters, 300'000).size(), 300'000U);
+    }
+    for (const auto way :
+         {copys_way::returns, copys_way::throws, copys_way::returns_much, copys_way::holds_much}) {
+      SCOPED_TRACE(static_cast<int>(way));
+      expect_told(pool.apply(return_in_a_copy, way));
+      for (const auto& end : pool.map(return_in_a_copy, std::vector{way, way, way}, 3))
+        expect_told(end);
+    }
   }
-  const auto figures = pool.metrics();
-  EXPECT_EQ(figures.finished, 4U);
-  EXPECT_EQ(figures.died_workers, 0U);
+  EXPECT_EQ(pool.metrics().died_workers, 0U);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <boost/serialization/split_member.hpp>
 #include <carom/carom.hpp>
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,11 +42,13 @@ carom::file_descriptor null_device() {
 
 /// A result whose descriptor is none any more when it is to be sent.
 struct closed_behind_its_back {
-  carom::file_descriptor one;
+  carom::file_descriptor one{};
+  std::vector<carom::file_descriptor> before{};
 
   template <class Archive>
   void save(Archive& archive, unsigned) const {
     // The duplicate that travels gets the lowest number that is free.
+    archive << before;
     const int next = ::fcntl(one.get(), F_DUPFD_CLOEXEC, 3);
     ::close(next);
     archive << one;
@@ -53,7 +56,7 @@ struct closed_behind_its_back {
   }
   template <class Archive>
   void load(Archive& archive, unsigned) {
-    archive >> one;
+    archive >> before >> one;
   }
   BOOST_SERIALIZATION_SPLIT_MEMBER()
 };
@@ -96,6 +99,30 @@ TEST_F(Failures, 19_a_result_whose_descriptor_cannot_be_sent_is_the_tasks_own_er
   EXPECT_FALSE(pool.try_map(closed_at_2, items, 6)[2].has_value());
   EXPECT_THROW(pool.map(closed_at_2, items, 6), carom::encoding_error);
   EXPECT_EQ(pool.apply(tasks::square, 3), 9);
+  EXPECT_EQ(pool.metrics().died_workers, 0U);
+}
+
+closed_behind_its_back many_closed_behind(int i) {
+  // The last: no other duplicate gets its number.
+  closed_behind_its_back result = closed_at(i, 5);
+  for (int n = 0; n != 50; ++n) result.before.push_back(null_device());
+  return result;
+}
+
+TEST_F(Failures, 19_descriptors_that_went_ahead_of_a_refused_one_do_not_stay) {
+  carom::pool pool{{.processes = 1}};
+  const std::vector items{0, 1, 2, 3, 4, 5};
+  const auto all_ways = [&] {
+    EXPECT_THROW(pool.map(many_closed_behind, items, 6), carom::encoding_error);
+    EXPECT_THROW(pool.map(many_closed_behind, items, 1), carom::encoding_error);
+    EXPECT_FALSE(pool.try_map(many_closed_behind, items, 6)[5].has_value());
+    EXPECT_THROW(pool.map({.time_limit = std::chrono::hours(1)}, many_closed_behind, items, 6),
+                 carom::encoding_error);
+  };
+  all_ways();
+  const auto before = carom::test::holdings::now().descriptors;
+  for (int i = 0; i != 3; ++i) all_ways();
+  EXPECT_LE(carom::test::holdings::now().descriptors, before);
   EXPECT_EQ(pool.metrics().died_workers, 0U);
 }
 

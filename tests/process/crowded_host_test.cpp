@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -105,25 +106,35 @@ const helper_program pool_in_a_crowd("pool_in_a_crowd", [](const helper_program:
   return pool.metrics().died_workers == 0 ? 0 : 5;
 });
 
-const helper_program connection_in_a_crowd(
-    "connection_in_a_crowd", [](const helper_program::arguments&) {
-      be_nobody(2000);
-      auto [to, from] = carom::pipe();
-      // More than one message may carry: the second part finds no room.
-      std::vector<file_descriptor> many;
-      for (int i = 0; i != 400; ++i) many.push_back(null_device());
-      std::jthread sender;
-      {
-        const crowd others(1700);
-        if (others.full()) return 1;
-        sender = std::jthread([&, &to = to] { to.send(many); });
-        while (!from.poll(0ms)) let_pass(1ms);
-      }
-      if (from.recv<std::vector<file_descriptor>>().size() != many.size()) return 2;
-      sender.join();
-      to.send(7);
-      return from.recv<int>() == 7 ? 0 : 3;
-    });
+const helper_program connection_in_a_crowd("connection_in_a_crowd",
+                                           [](const helper_program::arguments&) {
+                                             be_nobody(2000);
+                                             auto [to, from] = carom::pipe();
+                                             // More than one message may carry: the second part
+                                             // finds no room.
+                                             std::vector<file_descriptor> many;
+                                             for (int i = 0; i != 400; ++i)
+                                               many.push_back(null_device());
+                                             std::atomic<bool> sent{false};
+                                             std::jthread sender;
+                                             {
+                                               // The first 253 find room, the others do not.
+                                               const crowd others(1800);
+                                               if (others.full()) return 1;
+                                               sender = std::jthread([&, &to = to] {
+                                                 to.send(many);
+                                                 sent = true;
+                                               });
+                                               while (!from.poll(0ms)) let_pass(1ms);
+                                               if (sent) return 4;
+                                             }
+                                             if (from.recv<std::vector<file_descriptor>>().size() !=
+                                                 many.size())
+                                               return 2;
+                                             sender.join();
+                                             to.send(7);
+                                             return from.recv<int>() == 7 ? 0 : 3;
+                                           });
 
 }  // namespace
 
