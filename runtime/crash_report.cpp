@@ -38,7 +38,7 @@ bool has_returned(int signal, const siginfo_t& info) noexcept {
 
 /// Only what signal-safety(7) allows: the modules were listed beforehand.
 void on_crash(int signal, siginfo_t* info, void*) {
-  if (has_returned(signal, *info)) end_returned_copy();
+  if (has_returned(signal, *info)) end_if_returned_copy();
   if (report_here && !crashed.exchange(true)) {
     std::array<const void*, crash_report::most_frames + 2> raw{};
     // The handler itself is left out; behind the last frame stands a null.
@@ -78,7 +78,8 @@ void expect_no_return_to(const worker_page& page) noexcept {
     left_page = &page;
 }
 
-void end_returned_copy() noexcept {
+void end_if_returned_copy() noexcept {
+  if (left_page == nullptr) return;
   constexpr std::string_view why =
       "carom: a process that a task has forked has returned from that task: let it end with "
       "_exit(2), or execute a program\n";

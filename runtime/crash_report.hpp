@@ -18,8 +18,9 @@ void report_crashes_nowhere() noexcept;
 /// For a process that a task has forked, which does not have its worker's page: it comes there when
 /// it returns from the task. It says so on stderr, instead of crashing, and ends with status 1.
 void expect_no_return_to(const worker_page& page) noexcept;
-/// What such a process says and does; for where it comes without touching the page.
-[[noreturn]] void end_returned_copy() noexcept;
+/// For where such a process comes without touching the page: what it says and does. Nothing in any
+/// other.
+void end_if_returned_copy() noexcept;
 /// Undoes `install_crash_report` in a process forked from the one that called it.
 void remove_crash_report() noexcept;
 

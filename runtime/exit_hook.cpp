@@ -13,7 +13,7 @@ namespace {
 /// of others. Never freed: it is wanted at the very end.
 exit_hook* hook_now = nullptr;
 
-void run_hook(int status, void* hook) {
+CAROM_START_PATH void run_hook(int status, void* hook) {
   if (const exit_hook call = *static_cast<exit_hook*>(hook)) call(status);
 }
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "runtime/crash_report.hpp"
-#include "runtime/worker_identity.hpp"
 
 namespace carom::runtime {
 
@@ -51,7 +50,7 @@ void worker_segments::drop_what_is_too_small(std::size_t bytes) {
 
 detail::segment_source::block worker_segments::acquire(std::size_t bytes) {
   // A copy has none of these, and may not speak on the channel.
-  if (identity().page == nullptr) end_returned_copy();
+  end_if_returned_copy();
   entry* found = find_free(bytes);
   if (!found) {
     drop_what_is_too_small(bytes);
