@@ -97,9 +97,10 @@ const helper_program pool_in_a_crowd("pool_in_a_crowd", [](const helper_program:
     const crowd others;
     if (!others.full()) return 2;
     result = pool.apply_async(null_device);
+    while (result.worker_pid() == 0) let_pass(1ms);
+    // Behind it: a worker reads what has been sent ahead of a task before it begins another.
     argument = pool.apply_async(is_open, null_device());
     plain = pool.apply_async(square, 4);
-    while (result.worker_pid() == 0) let_pass(1ms);
     if (result.ready()) return 3;
   }
   if (!is_open(result.get()) || !argument.get() || plain.get() != 16) return 4;
