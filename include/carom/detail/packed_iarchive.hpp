@@ -3,7 +3,9 @@
 
 #include <carom/detail/packed_oarchive.hpp>
 
-#include <boost/archive/detail/common_iarchive.hpp>
+#include <boost/archive/basic_archive.hpp>
+#include <boost/archive/detail/helper_collection.hpp>
+#include <boost/archive/detail/interface_iarchive.hpp>
 #include <boost/serialization/wrapper.hpp>
 
 #include <cstddef>
@@ -16,12 +18,12 @@ namespace carom::detail {
 /// What a user's `serialize` sees when a value is unpacked. Throws encoding_error on bytes that
 /// packed_oarchive cannot have written for the same types.
 class packed_iarchive : public byte_reader,
-                        public boost::archive::detail::common_iarchive<packed_iarchive> {
-  using boost_archive = boost::archive::detail::common_iarchive<packed_iarchive>;
-
+                        public boost::archive::detail::interface_iarchive<packed_iarchive>,
+                        public boost::archive::detail::helper_collection {
  public:
-  explicit packed_iarchive(std::span<const std::byte> bytes)
-      : byte_reader{bytes}, boost_archive{boost::archive::no_header} {}
+  explicit packed_iarchive(std::span<const std::byte> bytes) : byte_reader{bytes} {}
+  packed_iarchive(const packed_iarchive&) = delete;
+  packed_iarchive& operator=(const packed_iarchive&) = delete;
 
   template <class T>
   void load_override(T& value) {
@@ -35,6 +37,14 @@ class packed_iarchive : public byte_reader,
     }
   }
   void load_binary(void* bytes, std::size_t count) { get(bytes, count); }
+
+  static boost::serialization::library_version_type get_library_version() {
+    return packed_oarchive::get_library_version();
+  }
+  static unsigned get_flags() noexcept { return packed_oarchive::get_flags(); }
+  /// What is loaded here keeps no track of addresses that could move.
+  static void reset_object_address(const void*, const void*) noexcept {}
+  boost::archive::detail::helper_collection& get_helper_collection() noexcept { return *this; }
 
   template <class T>
   const void* register_type(const T* = nullptr) {

@@ -6,8 +6,11 @@
 #include <carom/detail/form_pointers.hpp>
 #include <carom/export.hpp>
 
-#include <boost/archive/detail/common_oarchive.hpp>
+#include <boost/archive/basic_archive.hpp>
+#include <boost/archive/detail/helper_collection.hpp>
+#include <boost/archive/detail/interface_oarchive.hpp>
 #include <boost/archive/detail/register_archive.hpp>
+#include <boost/serialization/library_version_type.hpp>
 
 #include <cstddef>
 #include <optional>
@@ -24,14 +27,15 @@ concept boost_bookkeeping = std::is_base_of_v<boost::archive::class_id_type, T> 
 [[noreturn]] CAROM_API void throw_bookkeeping();
 
 /// What a user's `serialize` sees when a value is packed: a Boost archive without header, class ids
-/// and versions, that writes in host byte order to a blob.
+/// and versions, that writes in host byte order to a blob. Boost's own base would keep the tables
+/// of its pointer tracking, which is not in use: an allocation for each archive.
 class packed_oarchive : public byte_writer,
-                        public boost::archive::detail::common_oarchive<packed_oarchive> {
-  using boost_archive = boost::archive::detail::common_oarchive<packed_oarchive>;
-
+                        public boost::archive::detail::interface_oarchive<packed_oarchive>,
+                        public boost::archive::detail::helper_collection {
  public:
-  explicit packed_oarchive(blob& out)
-      : byte_writer{out}, boost_archive{boost::archive::no_header} {}
+  explicit packed_oarchive(blob& out) : byte_writer{out} {}
+  packed_oarchive(const packed_oarchive&) = delete;
+  packed_oarchive& operator=(const packed_oarchive&) = delete;
 
   template <class T>
   void save_override(const T& value) {
@@ -41,6 +45,12 @@ class packed_oarchive : public byte_writer,
       detail::pack(*this, value);
   }
   void save_binary(const void* bytes, std::size_t count) { put(bytes, count); }
+
+  static boost::serialization::library_version_type get_library_version() {
+    return boost::serialization::library_version_type{boost::archive::BOOST_ARCHIVE_VERSION()};
+  }
+  static unsigned get_flags() noexcept { return boost::archive::no_header; }
+  boost::archive::detail::helper_collection& get_helper_collection() noexcept { return *this; }
 
   /// Lets a class be reached through a pointer to its base, as BOOST_CLASS_EXPORT does. Both ends
   /// must do it.
