@@ -71,6 +71,9 @@ class inherited_worker {
     caf::actor_config config{&*unit_};
     self_ = system_->spawn_class<worker, caf::no_spawn_options>(config, *unit_, &session_);
     work();
+    // A thread that ends lets its logger go, the main thread of a new process too, and that would
+    // be its first use of CAF.
+    caf::logger::set_current_actor_system(nullptr);
   }
 
   void serve(runtime::worker_session& session) {

@@ -35,10 +35,10 @@ using namespace serialization;
 namespace {
 
 void (*preload_function)() = nullptr;
-pid_t process_pid = 0;
+CAROM_START_DATA pid_t process_pid = 0;
 
 /// Those that came with the arguments, until these are unpacked.
-detail::descriptor_list* argument_descriptors = nullptr;
+CAROM_START_DATA detail::descriptor_list* argument_descriptors = nullptr;
 
 /// The kind of the message that comes next; nothing at the end of the channel.
 CAROM_START_PATH std::optional<worker_message_kind> peek_kind(const channel& from) noexcept {
@@ -49,8 +49,9 @@ CAROM_START_PATH std::optional<worker_message_kind> peek_kind(const channel& fro
   return got == 1 ? kind_of(std::span(&first, 1)) : std::nullopt;
 }
 
-/// exit(), in the function or after it: what was registered since this process began has run.
-CAROM_START_PATH void on_exit_of_process(int status) {
+/// exit(), in the function or after it: what was registered since this process began has run. Where
+/// it is put has to be said: what ends a process does not count as hot.
+[[gnu::section(".text.hot.end")]] void on_exit_of_process(int status) {
   // A copy that the function has forked leaves as little behind.
   if (process_pid == ::getpid()) end_in_order();
   flush_and_leave(status);
@@ -172,7 +173,7 @@ CAROM_START_PATH [[noreturn]] void run_process(channel to_host) {
   process_pid = ::getpid();
   restart_log("carom-" + told.origin.name, told.log_level);
   learn_modules(told);
-  own_process::become(told.origin);
+  own_process::become(std::move(told.origin));
   set_exit_hook(&on_exit_of_process);
   ::exit(run_function(std::move(to_host), told));
 }

@@ -24,10 +24,10 @@ constexpr std::array crashes{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 /// Room for the unwinder, which is deep.
 constexpr std::size_t stack_bytes = 64 * 1024;
 
-crash_report* report_here = nullptr;
-void* own_stack = nullptr;
+CAROM_START_DATA crash_report* report_here = nullptr;
+CAROM_START_DATA void* own_stack = nullptr;
 std::atomic<bool> crashed{false};
-const void* left_page = nullptr;
+CAROM_START_DATA const void* left_page = nullptr;
 
 /// Whether this process is a copy that has come back from the task which has forked it.
 bool has_returned(int signal, const siginfo_t& info) noexcept {
@@ -107,14 +107,14 @@ void install_crash_report() {
 }
 
 CAROM_START_PATH void remove_crash_report() noexcept {
+  if (own_stack == nullptr) return;  // there is none
   for (const int signal : crashes) {
     struct sigaction now {};
     if (::sigaction(signal, nullptr, &now) == 0 && now.sa_sigaction == &on_crash)
       ::signal(signal, SIG_DFL);
   }
   stack_t stack{};
-  if (::sigaltstack(nullptr, &stack) != 0 || stack.ss_sp != own_stack || own_stack == nullptr)
-    return;
+  if (::sigaltstack(nullptr, &stack) != 0 || stack.ss_sp != own_stack) return;
   const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
   ::sigaltstack(&none, nullptr);
   ::munmap(std::exchange(own_stack, nullptr), stack_bytes);

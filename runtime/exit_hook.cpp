@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <carom/detail/start_path.hpp>
+#include <utility>
 
 namespace carom::runtime {
 
@@ -11,7 +12,10 @@ namespace {
 
 /// What the registration that is to run first calls: each has its own, as a process inherits those
 /// of others. Never freed: it is wanted at the very end.
-exit_hook* hook_now = nullptr;
+CAROM_START_DATA exit_hook* hook_now = nullptr;
+/// The first one's, which most processes use.
+CAROM_START_DATA exit_hook first_hook = nullptr;
+CAROM_START_DATA bool first_is_taken = false;
 
 CAROM_START_PATH void run_hook(int status, void* hook) {
   if (const exit_hook call = *static_cast<exit_hook*>(hook)) call(status);
@@ -20,7 +24,7 @@ CAROM_START_PATH void run_hook(int status, void* hook) {
 }  // namespace
 
 void register_exit_hook() {
-  hook_now = new exit_hook(nullptr);
+  hook_now = std::exchange(first_is_taken, true) ? new exit_hook(nullptr) : &first_hook;
   ::on_exit(&run_hook, hook_now);
 }
 

@@ -10,7 +10,7 @@
 #include <carom/detail/start_path.hpp>
 #include <cerrno>
 #include <climits>
-#include <initializer_list>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -26,6 +26,9 @@ namespace carom::runtime {
 namespace {
 
 constexpr int first_fd = STDERR_FILENO + 1;
+
+/// Not among the constants, which no new process has mapped yet.
+CAROM_START_DATA char worker_name[] = "carom-worker";
 
 void default_signals() {
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
@@ -50,8 +53,8 @@ CAROM_START_PATH void worker_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Closes everything above the standard descriptors but these; -1 among the few is none.
-CAROM_START_PATH void keep_only(std::initializer_list<int> few, std::span<const int> ascending) {
+/// Closes everything above the standard descriptors but these; -1 among the three is none.
+CAROM_START_PATH void keep_only(int one, int two, int three, std::span<const int> ascending) {
   unsigned from = first_fd;
   auto many = ascending.begin();
   // The lowest that is left, again and again, without memory of its own: a new process that asks
@@ -62,7 +65,9 @@ CAROM_START_PATH void keep_only(std::initializer_list<int> few, std::span<const 
       if (fd >= 0 && static_cast<unsigned>(fd) >= from)
         next = std::min(next, static_cast<unsigned>(fd));
     };
-    for (const int fd : few) consider(fd);
+    consider(one);
+    consider(two);
+    consider(three);
     while (many != ascending.end() && static_cast<unsigned>(*many) < from) ++many;
     if (many != ascending.end()) consider(*many);
     if (next == UINT_MAX) break;
@@ -110,8 +115,7 @@ void serve(server_context context, unique_fd placed) noexcept {
     context.host_pidfd = unique_fd{host_fd};
   }
   context.control = channel{std::move(control)};
-  keep_only({host_fd, context.control.fd(), context.preload_report.get()},
-            descriptors_of_handles());
+  keep_only(host_fd, context.control.fd(), context.preload_report.get(), descriptors_of_handles());
   placed.release();  // closed just now: from here on our starter may end
   if (rlimit limit; ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     context.descriptor_limit = limit;
@@ -119,6 +123,11 @@ void serve(server_context context, unique_fd placed) noexcept {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   keeper_seat seat{std::move(context), {}};
+  // What is called from here begins at the top of a page, so that a fork and its child write to as
+  // few as can be.
+  constexpr std::uintptr_t page = 4096;
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_alloca(1));
+  [[maybe_unused]] void* const volatile unused = __builtin_alloca(here % page);
   for (;;) {
     forker_seat next = keeper{std::move(seat)}.serve();
     seat = forker{std::move(next)}.serve();
@@ -145,12 +154,12 @@ CAROM_START_PATH void run_worker(const server_context& context, int channel_fd,
                                  int release_fd) noexcept {
   ::setpgid(0, 0);
   worker_signals();
-  ::prctl(PR_SET_NAME, "carom-worker");
+  ::prctl(PR_SET_NAME, worker_name);
   constexpr int worker_channel = first_fd;
   static_assert(host_fd == worker_channel + 1 && mark_fd < first_handle_fd);
   const int release = lift(release_fd, mark_fd + 1);
   if (channel_fd != worker_channel) ::dup3(channel_fd, worker_channel, O_CLOEXEC);
-  keep_only({worker_channel, host_fd, release}, context.handle_fds);
+  keep_only(worker_channel, host_fd, release, context.handle_fds);
   if (unique_fd own = open_pidfd(::getpid()); own.get() == mark_fd)
     own.release();
   else if (own)

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <carom/detail/start_path.hpp>
 #include <carom/errors.hpp>
 #include <cstdio>
 #include <string>
@@ -44,7 +45,7 @@ bool has_mark(int socket) noexcept {
 
 }  // namespace
 
-std::atomic<unsigned> handle_fd::closings_{0};
+CAROM_START_DATA std::atomic<unsigned> handle_fd::closings_{0};
 
 handle_fd::handle_fd(unique_fd fd) noexcept {
   struct stat status {};

@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <carom/detail/start_path.hpp>
 #include <memory>
 #include <mutex>
@@ -56,15 +57,18 @@ struct log_state {
 };
 
 /// Replaced, never locked, in a fork: another thread of the parent may have held the lock.
-CAROM_START_PATH log_state*& state() {
-  static auto* one = new log_state;
-  return one;
+CAROM_START_DATA constinit std::atomic<log_state*> replaced{nullptr};
+
+log_state& state() {
+  if (log_state* const other = replaced.load(std::memory_order_acquire)) return *other;
+  static auto* const first = new log_state;
+  return *first;
 }
 
 }  // namespace
 
 std::shared_ptr<spdlog::logger> log() {
-  auto& s = *state();
+  auto& s = state();
   std::lock_guard lock(s.mutex);
   if (!s.logger) {
     s.logger = make_default(s.name, s.forward);
@@ -74,7 +78,7 @@ std::shared_ptr<spdlog::logger> log() {
 }
 
 void set_log(std::shared_ptr<spdlog::logger> logger) {
-  auto& s = *state();
+  auto& s = state();
   std::lock_guard lock(s.mutex);
   s.logger = std::move(logger);
 }
@@ -87,7 +91,7 @@ CAROM_START_PATH void restart_log(const std::string& name, int level, log_forwar
   fresh->name = name;
   fresh->level = static_cast<spdlog::level::level_enum>(level);
   fresh->forward = std::move(forward);
-  state() = fresh;
+  replaced.store(fresh, std::memory_order_release);
 }
 
 int log_level() { return static_cast<int>(log()->level()); }

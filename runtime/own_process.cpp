@@ -27,12 +27,13 @@
 namespace carom::runtime {
 namespace {
 
-std::atomic<own_process*> current{nullptr};
+CAROM_START_DATA std::atomic<own_process*> current{nullptr};
 /// What `set_parent_pidfd` said.
-struct {
+struct handed_over_pidfd {
   pid_t pid = 0;
   int pidfd = -1;
-} handed_over;
+};
+CAROM_START_DATA handed_over_pidfd handed_over;
 
 std::string random_key() {
   std::string key(32, '\0');
@@ -100,16 +101,16 @@ CAROM_START_PATH void own_process::set_parent_pidfd(pid_t parent, int pidfd) noe
   handed_over.pidfd = pidfd;
 }
 
-CAROM_START_PATH void own_process::become(const serialization::origin_record& told) {
+CAROM_START_PATH void own_process::become(serialization::origin_record told) {
   auto* self = new own_process;
   self->pid_ = ::getpid();
-  self->name_ = told.name;
-  self->identity_ = told.identity;
+  self->name_ = std::move(told.name);
+  self->identity_ = std::move(told.identity);
   self->daemon_ = told.daemon;
-  self->authkey_ = told.authkey;
+  self->authkey_ = std::move(told.authkey);
   self->method_ = valid_method(told.start_method);
   if (told.parent > 0) {
-    self->parent_ = parent{told.parent, told.parent_name, -1};
+    self->parent_ = parent{told.parent, std::move(told.parent_name), -1};
     if (handed_over.pid == told.parent) self->parent_->pidfd = handed_over.pidfd;
   }
   for (const auto& record : told.after_fork) {
@@ -228,7 +229,7 @@ void install_exit_guard() {
 }
 
 CAROM_START_PATH void end_in_order() noexcept {
-  static std::atomic<pid_t> ended{0};
+  CAROM_START_DATA static std::atomic<pid_t> ended{0};
   if (ended.exchange(::getpid()) == ::getpid()) return;
   run_logged("the end of the process", [] { own_process::instance().run_at_exit(); });
   run_logged("the end of the process", [] { child_process::end_all(); });

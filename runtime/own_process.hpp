@@ -22,7 +22,7 @@ class own_process {
   static own_process& instance();
 
   /// In a child that carom has made, before anything else asks: it is what its starter says.
-  static void become(const serialization::origin_record& told);
+  static void become(serialization::origin_record told);
   /// Where this process holds a pidfd of the process that started it, `parent`; said before
   /// `become`.
   static void set_parent_pidfd(pid_t parent, int pidfd) noexcept;

@@ -31,8 +31,8 @@ namespace {
 
 /// The soft_key that the running task's error was thrown for, and what to call before; the task's
 /// thread.
-std::uint64_t thrown_for = 0;
-std::unique_ptr<std::function<void()>> before_throwing;
+CAROM_START_DATA std::uint64_t thrown_for = 0;
+CAROM_START_DATA std::unique_ptr<std::function<void()>> before_throwing;
 /// Other threads that a task has made wait as any do: a limit is the task's own to hear of.
 thread_local bool runs_tasks = false;
 
@@ -117,7 +117,7 @@ class stop_helper {
   };
 
   static std::atomic<stop_helper*>& current() noexcept {
-    static std::atomic<stop_helper*> one{nullptr};
+    CAROM_START_DATA static std::atomic<stop_helper*> one{nullptr};
     return one;
   }
 
@@ -158,12 +158,12 @@ void on_soft_signal(int) {}
 }  // namespace
 
 CAROM_START_PATH worker_identity& identity() noexcept {
-  static worker_identity one;
+  CAROM_START_DATA static worker_identity one;
   return one;
 }
 
 CAROM_START_PATH running_state& running() noexcept {
-  static running_state one;
+  CAROM_START_DATA static running_state one;
   return one;
 }
 

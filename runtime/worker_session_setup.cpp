@@ -111,7 +111,7 @@ CAROM_START_PATH worker_session::worker_session(channel to_host) : channel_(std:
   for (const module_record& record : setup_.modules)
     modules.push_back({record.build_id, record.path});
   set_peer_modules(modules, setup_.inherited_modules);
-  own_process::become(setup_.origin);
+  own_process::become(std::move(setup_.origin));
   identity() = {setup_.index, ::getpid(), page_};
   if (setup_.weighed) page_->header.born_with_bytes.store(own_memory(), std::memory_order_relaxed);
   prepare_process();

@@ -6,3 +6,7 @@
 /// one such page after the other is most of what a short process costs. The linker puts functions
 /// that are marked so side by side.
 #define CAROM_START_PATH [[gnu::hot]]
+
+/// What a new process writes on its way: side by side as well, for the first write to each page is
+/// a page fault and a copy.
+#define CAROM_START_DATA [[gnu::section("carom_start_data")]]
