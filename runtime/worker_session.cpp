@@ -99,6 +99,7 @@ CAROM_START_PATH void worker_session::run(const task_slot& slot) {
   // The slot's room is free before the host hears of the result, which may be what it waits for.
   const std::uint64_t position = tasks_->position();
   result_frame last{.position = position, .kind = result_kind::value};
+  went_ahead_ = false;
   try {
     const auto payload = payload_of(slot);
     detail::descriptor_list descriptors;

@@ -131,6 +131,49 @@ TEST(CodecBytes, values_of_several_kinds_follow_each_other_in_one_message) {
   EXPECT_EQ(second, travelling::built{"house"});
 }
 
+/// Asks its archive for all that Boost's archives offer beside the operators.
+struct inquisitive {
+  struct counter {
+    int count = 0;
+  };
+  int met = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned version) {
+    static int id = 0;
+    met = ++archive.template get_helper<counter>(&id).count;
+    version_told = version;
+    library_told = archive.get_library_version();
+    flags_told = archive.get_flags();
+    archive.template register_type<inquisitive>();
+    int passed = met;
+    archive& passed;
+    if constexpr (Archive::is_loading::value) archive.reset_object_address(this, &passed);
+    static_assert(Archive::is_loading::value != Archive::is_saving::value);
+    static_assert(!std::is_copy_constructible_v<Archive> && !std::is_move_constructible_v<Archive>);
+  }
+
+  unsigned version_told = 99;
+  boost::serialization::library_version_type library_told{0};
+  unsigned flags_told = 0;
+};
+
+TEST(CodecBytes, an_archive_answers_what_boosts_own_answer) {
+  std::vector<inquisitive> sent(3);
+  blob out;
+  encode(out, sent);
+  const auto [received] = decode<std::vector<inquisitive>>(out.bytes());
+  ASSERT_EQ(received.size(), 3u);
+  for (std::size_t i = 0; i != 3; ++i) {
+    // One helper for all that is read from an archive.
+    EXPECT_EQ(received[i].met, static_cast<int>(i) + 1);
+    EXPECT_EQ(received[i].version_told, 0u);
+    EXPECT_EQ(received[i].library_told,
+              boost::serialization::library_version_type{boost::archive::BOOST_ARCHIVE_VERSION()});
+    EXPECT_EQ(received[i].flags_told, static_cast<unsigned>(boost::archive::no_header));
+  }
+}
+
 TEST(CodecBytes, no_values_take_no_bytes) {
   blob out;
   encode(out);
