@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Queues as actors: requests of CAF actors.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <caf/all.hpp>
 #include <carom/actor.hpp>
@@ -9,6 +12,8 @@
 #include <future>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "tests/support/eventually.hpp"
 #include "tests/support/leak_guard.hpp"
@@ -48,6 +53,54 @@ TEST_F(Parity, Queue_actor_get_and_put) {
   EXPECT_EQ(got.size(), 100'000u);
   self->request(queue, 20s, carom::queue_put(q, std::string(100'000, 'y'))).receive([] {}, fails);
   EXPECT_EQ(q.get().size(), 100'000u);
+}
+
+/// All descriptors of this process that its soft limit, lowered for the time, leaves free.
+class taken_descriptors {
+ public:
+  taken_descriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit lower = before_;
+    lower.rlim_cur = 256;
+    ::setrlimit(RLIMIT_NOFILE, &lower);
+    for (int fd; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) held_.push_back(fd);
+  }
+  taken_descriptors(const taken_descriptors&) = delete;
+  taken_descriptors& operator=(const taken_descriptors&) = delete;
+  ~taken_descriptors() {
+    for (const int fd : held_) ::close(fd);
+    ::setrlimit(RLIMIT_NOFILE, &before_);
+  }
+  std::size_t count() const { return held_.size(); }
+
+ private:
+  rlimit before_{};
+  std::vector<int> held_;
+};
+
+TEST_F(Failures, 19_a_queue_actor_gives_large_items_without_a_free_descriptor) {
+  carom::queue<std::string> q;
+  quiet_config config;
+  caf::actor_system system{config};
+  const auto queue = carom::queue_actor(system, q);
+  caf::scoped_actor self{system};
+  const std::string large(1'000'000, 'x');
+  for (int i = 0; i != 2; ++i) q.put(large);
+  const auto fails = [](const caf::error& e) { ADD_FAILURE() << caf::to_string(e); };
+  const auto ask = [&] {
+    std::string got;
+    self->request(queue, 20s, carom::queue_get{})
+        .receive([&](std::string& value) { got = std::move(value); }, fails);
+    return got;
+  };
+  {
+    const taken_descriptors all;
+    ASSERT_GT(all.count(), 0u);
+    ASSERT_LT(::open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+    EXPECT_TRUE(ask() == large);
+  }
+  EXPECT_TRUE(ask() == large);
+  EXPECT_TRUE(q.empty());
 }
 
 TEST_F(Parity, Queue_actor_timeouts_and_bounds) {
