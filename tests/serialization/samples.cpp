@@ -3,6 +3,9 @@
 
 #include "tests/serialization/travelling_types.hpp"
 
+#include <boost/unordered_map.hpp>
+#include <boost/unordered_set.hpp>
+
 #include <bitset>
 #include <chrono>
 #include <complex>
@@ -38,6 +41,8 @@ using record_map = std::map<std::string, record>;
 using text_multimap = std::multimap<int, std::string>;
 using vector_table = std::unordered_map<int, std::vector<int>>;
 using number_multitable = std::unordered_multimap<std::string, int>;
+using boost_table = boost::unordered_map<int, std::vector<int>>;
+using boost_multitable = boost::unordered_multimap<std::string, int>;
 using three_numbers = std::array<int, 3>;
 using two_texts = std::array<std::string, 2>;
 using four_bits = std::array<bool, 4>;
@@ -133,6 +138,13 @@ struct sample<std::priority_queue<int>> {
   }
 };
 CAROM_SAMPLE(record, some_record());
+CAROM_SAMPLE(interned, {"a text"});
+CAROM_SAMPLE(std::vector<interned>, {{"first"}, {"second"}, {"first"}});
+CAROM_SAMPLE(boosts_own, {{{1, "x"}, {2, "y"}}});
+CAROM_SAMPLE(boost::unordered_set<std::string>, {"b", "a", "c"});
+CAROM_SAMPLE(boost::unordered_multiset<int>, {1, 1, 2});
+CAROM_SAMPLE(boost_table, {{1, {1, 2}}, {2, {}}});
+CAROM_SAMPLE(boost_multitable, {{"a", 1}, {"a", 2}});
 CAROM_SAMPLE(secretive, secretive{42});
 CAROM_SAMPLE(built, built("house"));
 CAROM_SAMPLE(split, {77});
@@ -281,13 +293,15 @@ std::span<const sample_type> sample_types() {
       std::deque<std::string>, std::deque<bool>, std::list<int>, std::forward_list<std::string>,
       std::set<int>, std::multiset<std::string>, std::set<empty>, std::unordered_set<std::string>,
       std::unordered_multiset<int>, record_map, text_multimap, vector_table, number_multitable,
-      three_numbers, two_texts, four_bits, numbered, mixed, std::optional<std::string>,
-      std::optional<built>, std::optional<std::optional<int>>, any_of, nanoseconds,
-      std::chrono::duration<double>, system_time, std::filesystem::path, std::bitset<11>,
-      std::valarray<double>, std::stack<int>, std::queue<std::string>, std::priority_queue<int>,
-      record, secretive, built, split, free_function, arrays, bitwise, tree, std::unique_ptr<int>,
-      std::unique_ptr<const built>, chain, std::shared_ptr<record>, two_shared,
-      std::shared_ptr<family>, std::unique_ptr<shape>, std::vector<std::shared_ptr<shape>>>;
+      boost::unordered_set<std::string>, boost::unordered_multiset<int>, boost_table,
+      boost_multitable, interned, std::vector<interned>, boosts_own, three_numbers, two_texts,
+      four_bits, numbered, mixed, std::optional<std::string>, std::optional<built>,
+      std::optional<std::optional<int>>, any_of, nanoseconds, std::chrono::duration<double>,
+      system_time, std::filesystem::path, std::bitset<11>, std::valarray<double>, std::stack<int>,
+      std::queue<std::string>, std::priority_queue<int>, record, secretive, built, split,
+      free_function, arrays, bitwise, tree, std::unique_ptr<int>, std::unique_ptr<const built>,
+      chain, std::shared_ptr<record>, two_shared, std::shared_ptr<family>, std::unique_ptr<shape>,
+      std::vector<std::shared_ptr<shape>>>;
 }
 
 }  // namespace travelling

@@ -7,12 +7,14 @@
 #include <boost/serialization/base_object.hpp>
 #include <boost/serialization/binary_object.hpp>
 #include <boost/serialization/export.hpp>
+#include <boost/serialization/map.hpp>
 #include <boost/serialization/nvp.hpp>
 #include <boost/serialization/split_free.hpp>
 #include <boost/serialization/split_member.hpp>
 
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -69,6 +71,45 @@ class secretive {
     archive& value_;
   }
   int value_ = 0;
+};
+
+/// Writes a text in full when its archive meets it first, and from then on by its number there.
+struct interned {
+  struct table {
+    std::map<std::string, std::uint32_t> numbers;
+    std::vector<std::string> texts;
+  };
+  inline static char table_id = 0;
+  std::string text;
+
+  template <class Archive>
+  void save(Archive& archive, unsigned) const {
+    auto& known = archive.template get_helper<table>(&table_id).numbers;
+    const auto [at, is_new] = known.emplace(text, static_cast<std::uint32_t>(known.size()));
+    archive << at->second;
+    if (is_new) archive << text;
+  }
+  template <class Archive>
+  void load(Archive& archive, unsigned) {
+    auto& known = archive.template get_helper<table>(&table_id).texts;
+    std::uint32_t number = 0;
+    archive >> number;
+    if (number == known.size()) archive >> known.emplace_back();
+    text = known.at(number);
+  }
+  BOOST_SERIALIZATION_SPLIT_MEMBER()
+  bool operator==(const interned&) const = default;
+};
+
+/// A map that is left to Boost's own functions.
+struct boosts_own {
+  std::map<int, std::string> texts;
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    boost::serialization::serialize(archive, texts, 0U);
+  }
+  bool operator==(const boosts_own&) const = default;
 };
 
 /// No default constructor: built from its construction data.

@@ -8,6 +8,8 @@
 #include <boost/serialization/item_version_type.hpp>
 #include <boost/serialization/library_version_type.hpp>
 #include <boost/serialization/nvp.hpp>
+#include <boost/unordered/unordered_map_fwd.hpp>
+#include <boost/unordered/unordered_set_fwd.hpp>
 
 #include <cstdint>
 
@@ -47,6 +49,20 @@ struct form<boost::serialization::array_wrapper<T>> {
     detail::unpack_array(archive, array.address(), array.count());
   }
 };
+
+// Boost's own loaders believe a number of buckets, which may be more than there are bytes.
+template <class K, class H, class E, class A>
+struct form<boost::unordered::unordered_set<K, H, E, A>>
+    : associative_form<boost::unordered::unordered_set<K, H, E, A>, H, E> {};
+template <class K, class H, class E, class A>
+struct form<boost::unordered::unordered_multiset<K, H, E, A>>
+    : associative_form<boost::unordered::unordered_multiset<K, H, E, A>, H, E> {};
+template <class K, class V, class H, class E, class A>
+struct form<boost::unordered::unordered_map<K, V, H, E, A>>
+    : associative_form<boost::unordered::unordered_map<K, V, H, E, A>, H, E> {};
+template <class K, class V, class H, class E, class A>
+struct form<boost::unordered::unordered_multimap<K, V, H, E, A>>
+    : associative_form<boost::unordered::unordered_multimap<K, V, H, E, A>, H, E> {};
 
 /// The count that a loader written for Boost believes: it gets none above the bytes that are left.
 template <>

@@ -37,7 +37,12 @@ struct tuple_form {
   }
   template <class Archive>
   static void load(Archive& archive, Whole& value) {
-    std::apply([&](auto&... parts) { (detail::unpack(archive, parts), ...); }, value);
+    // Boost's loaders of maps read into the pair that a map has, whose key is a constant.
+    std::apply(
+        [&]<class... Each>(Each&... parts) {
+          (detail::unpack(archive, const_cast<std::remove_const_t<Each>&>(parts)), ...);
+        },
+        value);
   }
   template <class Archive>
   static void save_new(Archive& archive, const Whole& value) {

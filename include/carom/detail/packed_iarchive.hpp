@@ -18,8 +18,7 @@ namespace carom::detail {
 /// What a user's `serialize` sees when a value is unpacked. Throws encoding_error on bytes that
 /// packed_oarchive cannot have written for the same types.
 class packed_iarchive : public byte_reader,
-                        public boost::archive::detail::interface_iarchive<packed_iarchive>,
-                        public boost::archive::detail::helper_collection {
+                        public boost::archive::detail::interface_iarchive<packed_iarchive> {
  public:
   explicit packed_iarchive(std::span<const std::byte> bytes) : byte_reader{bytes} {}
   packed_iarchive(const packed_iarchive&) = delete;
@@ -42,9 +41,14 @@ class packed_iarchive : public byte_reader,
     return packed_oarchive::get_library_version();
   }
   static unsigned get_flags() noexcept { return packed_oarchive::get_flags(); }
-  /// What is loaded here keeps no track of addresses that could move.
+  // Nothing here keeps track of addresses, or of what it has made.
   static void reset_object_address(const void*, const void*) noexcept {}
-  boost::archive::detail::helper_collection& get_helper_collection() noexcept { return *this; }
+  static void delete_created_pointers() noexcept {}
+  static void set_library_version(boost::serialization::library_version_type) noexcept {}
+  boost::archive::detail::helper_collection& get_helper_collection() {
+    if (!helpers_) helpers_.emplace();
+    return *helpers_;
+  }
 
   template <class T>
   const void* register_type(const T* = nullptr) {
@@ -58,15 +62,18 @@ class packed_iarchive : public byte_reader,
     if (!shared_objects_) shared_objects_.emplace();
     return *shared_objects_;
   }
-  /// Begins a message that shares nothing with the one before, with what is left of another reader.
+  /// Begins a message that shares nothing with the one before, nor what helpers remember, with what
+  /// is left of another reader.
   void start_anew(const byte_reader& from) {
     static_cast<byte_reader&>(*this) = from;
     shared_objects_.reset();
+    helpers_.reset();
   }
 
  private:
   int depth_ = 0;
   std::optional<shared_objects_in> shared_objects_;
+  std::optional<archive_helpers> helpers_;
 };
 
 }  // namespace carom::detail

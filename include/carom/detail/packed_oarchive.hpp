@@ -26,12 +26,14 @@ concept boost_bookkeeping = std::is_base_of_v<boost::archive::class_id_type, T> 
 
 [[noreturn]] CAROM_API void throw_bookkeeping();
 
+/// What `serialize` functions keep in an archive by get_helper.
+struct archive_helpers : boost::archive::detail::helper_collection {};
+
 /// What a user's `serialize` sees when a value is packed: a Boost archive without header, class ids
 /// and versions, that writes in host byte order to a blob. Boost's own base would keep the tables
 /// of its pointer tracking, which is not in use: an allocation for each archive.
 class packed_oarchive : public byte_writer,
-                        public boost::archive::detail::interface_oarchive<packed_oarchive>,
-                        public boost::archive::detail::helper_collection {
+                        public boost::archive::detail::interface_oarchive<packed_oarchive> {
  public:
   explicit packed_oarchive(blob& out) : byte_writer{out} {}
   packed_oarchive(const packed_oarchive&) = delete;
@@ -50,7 +52,11 @@ class packed_oarchive : public byte_writer,
     return boost::serialization::library_version_type{boost::archive::BOOST_ARCHIVE_VERSION()};
   }
   static unsigned get_flags() noexcept { return boost::archive::no_header; }
-  boost::archive::detail::helper_collection& get_helper_collection() noexcept { return *this; }
+  static void end_preamble() noexcept {}
+  boost::archive::detail::helper_collection& get_helper_collection() {
+    if (!helpers_) helpers_.emplace();
+    return *helpers_;
+  }
 
   /// Lets a class be reached through a pointer to its base, as BOOST_CLASS_EXPORT does. Both ends
   /// must do it.
@@ -66,12 +72,16 @@ class packed_oarchive : public byte_writer,
     if (!shared_objects_) shared_objects_.emplace();
     return *shared_objects_;
   }
-  /// Begins a message that shares nothing with the one before.
-  void start_anew() noexcept { shared_objects_.reset(); }
+  /// Begins a message that shares nothing with the one before, nor what helpers remember.
+  void start_anew() noexcept {
+    shared_objects_.reset();
+    helpers_.reset();
+  }
 
  private:
   int depth_ = 0;
   std::optional<shared_objects_out> shared_objects_;
+  std::optional<archive_helpers> helpers_;
 };
 
 }  // namespace carom::detail
