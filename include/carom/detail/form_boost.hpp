@@ -8,12 +8,22 @@
 #include <boost/serialization/item_version_type.hpp>
 #include <boost/serialization/library_version_type.hpp>
 #include <boost/serialization/nvp.hpp>
-#include <boost/unordered/unordered_map_fwd.hpp>
-#include <boost/unordered/unordered_set_fwd.hpp>
 
 #include <cstdint>
 
 // The vocabulary that a `serialize` written for Boost's archives uses.
+
+// Only named here: who has such containers has included them.
+namespace boost::unordered {
+template <class K, class H, class E, class A>
+class unordered_set;
+template <class K, class H, class E, class A>
+class unordered_multiset;
+template <class K, class V, class H, class E, class A>
+class unordered_map;
+template <class K, class V, class H, class E, class A>
+class unordered_multimap;
+}  // namespace boost::unordered
 
 namespace carom::detail {
 
