@@ -27,13 +27,17 @@ using carom::file_descriptor;
 using carom::start_method;
 
 /// The limit does not hold for who may set it: another user does not.
-void be_nobody(rlim_t descriptors) {
+void limit_descriptors(rlim_t now, rlim_t most) {
+  const rlimit limit{now, most};
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::runtime_error("setrlimit");
+}
+
+void be_nobody(rlim_t descriptors, rlim_t most) {
   constexpr unsigned nobody = 65534;
   if (::geteuid() == 0 && (::setgid(nobody) != 0 || ::setuid(nobody) != 0))
     throw std::runtime_error("setuid");
   ::prctl(PR_SET_DUMPABLE, 1);
-  const rlimit limit{descriptors, descriptors};
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::runtime_error("setrlimit");
+  limit_descriptors(descriptors, most);
 }
 
 /// Messages with descriptors that nobody reads, until the kernel takes no more, or as many as
@@ -86,7 +90,7 @@ file_descriptor null_device() { return file_descriptor(::open("/dev/null", O_RDO
 bool is_open(const file_descriptor& one) { return ::fcntl(one.get(), F_GETFD) >= 0; }
 
 const helper_program pool_in_a_crowd("pool_in_a_crowd", [](const helper_program::arguments&) {
-  be_nobody(128);
+  be_nobody(128, 256);
   // Copies of this process, which are nobody too.
   carom::pool pool{{.processes = 1, .start_method = start_method::fork}};
   if (pool.apply(square, 3) != 9) return 1;
@@ -94,7 +98,11 @@ const helper_program pool_in_a_crowd("pool_in_a_crowd", [](const helper_program:
   carom::async_result<bool> argument;
   carom::async_result<int> plain;
   {
+    // Far more than the worker's limit: messages of the servers, which are nobody too, are on their
+    // way and count until they are read.
+    limit_descriptors(256, 256);
     const crowd others;
+    limit_descriptors(128, 256);
     if (!others.full()) return 2;
     result = pool.apply_async(null_device);
     while (result.worker_pid() == 0) let_pass(1ms);
@@ -109,7 +117,7 @@ const helper_program pool_in_a_crowd("pool_in_a_crowd", [](const helper_program:
 
 const helper_program connection_in_a_crowd("connection_in_a_crowd",
                                            [](const helper_program::arguments&) {
-                                             be_nobody(2000);
+                                             be_nobody(2000, 2000);
                                              auto [to, from] = carom::pipe();
                                              // More than one message may carry: the second part
                                              // finds no room.
